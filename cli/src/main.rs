@@ -1,0 +1,3 @@
+//! The command line of Enishi. Skeleton.
+
+fn main() {}

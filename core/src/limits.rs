@@ -1,0 +1,137 @@
+//! Every bound in one place.
+//!
+//! What a remote can make the server keep, wait for or do is bounded by a number here. The defaults suit a public
+//! server; all of [`Limits`] can be set by flags, the constants cannot.
+
+use std::time::Duration;
+
+/// The bounds that an operator can set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections in all.
+    pub connections: usize,
+    /// Connections from one IPv4 address or one IPv6 /64. Loopback is exempt.
+    pub connections_per_address: usize,
+    /// From the accepted connection, or the last answer on it, to the end of the next request's head.
+    pub head: Duration,
+    /// From the upgrade to the first message.
+    pub first_message: Duration,
+    /// From the first byte of a message to its end.
+    pub whole_message: Duration,
+    /// Between two pings.
+    pub ping: Duration,
+    /// Without any byte from the client, it is dead.
+    pub dead: Duration,
+    /// After our close frame, until the connection is dropped.
+    pub close: Duration,
+    /// The longest WebSocket message, in bytes. 512 KiB is conic's (`protocols.md` 000.2).
+    pub message_bytes: usize,
+    /// Messages a second, per connection: above it reading pauses, nothing is lost.
+    pub messages_per_second: u32,
+    /// Messages at once, per connection, before that rate applies.
+    pub message_burst: u32,
+    /// Payload bytes waiting for one client, above which reading from those who feed it stops.
+    pub outbox_soft_bytes: usize,
+    /// Messages waiting for one client, above which reading from those who feed it stops.
+    pub outbox_soft_messages: usize,
+    /// Payload bytes waiting for one client, above which it is closed as slow.
+    pub outbox_hard_bytes: usize,
+    /// Messages waiting for one client, above which it is closed as slow.
+    pub outbox_hard_messages: usize,
+    /// With messages waiting and none taken by the client, after this time it is closed as slow.
+    pub stall: Duration,
+    /// Sessions in all, those waiting to be resumed included.
+    pub clients: usize,
+    /// Names that one client may have (conic A and B register several on one socket).
+    pub names_per_client: usize,
+    /// Rooms in all.
+    pub rooms: usize,
+    /// Members of one room.
+    pub room_members: usize,
+    /// Rooms that one client is in.
+    pub rooms_per_client: usize,
+    /// How long a session that lost its connection waits to be resumed.
+    pub grace: Duration,
+    /// Events kept per resumable session.
+    pub replay_events: usize,
+    /// Bytes of events kept per resumable session.
+    pub replay_bytes: usize,
+    /// How long a shutdown waits for clients to go.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 20_000,
+            connections_per_address: 50,
+            head: Duration::from_secs(5),
+            first_message: Duration::from_secs(5),
+            whole_message: Duration::from_secs(30),
+            ping: Duration::from_secs(15),
+            dead: Duration::from_secs(45),
+            close: Duration::from_secs(5),
+            message_bytes: 512 * 1024,
+            messages_per_second: 100,
+            message_burst: 200,
+            outbox_soft_bytes: 256 * 1024,
+            outbox_soft_messages: 256,
+            outbox_hard_bytes: 1024 * 1024,
+            outbox_hard_messages: 1024,
+            stall: Duration::from_secs(5),
+            clients: 20_000,
+            names_per_client: 8,
+            rooms: 10_000,
+            room_members: 64,
+            rooms_per_client: 10,
+            grace: Duration::from_secs(10),
+            replay_events: 256,
+            replay_bytes: 256 * 1024,
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The longest request head, in bytes; more is answered with 431.
+pub const HEAD_BYTES: usize = 8 * 1024;
+
+/// The most header lines of a request; more is answered with 431.
+pub const HEAD_LINES: usize = 64;
+
+/// The longest request body, in bytes; more is answered with 413.
+pub const BODY_BYTES: usize = 1_000_000;
+
+/// The longest name, room or tag in our own protocol, in characters.
+pub const NAME_CHARS: usize = 64;
+
+/// The longest name that a compatible dialect's client may use, in bytes.
+pub const FOREIGN_NAME_BYTES: usize = 256;
+
+/// Messages in a row that could not be understood, after which a connection is closed with 1008.
+pub const FAULTS_IN_A_ROW: u32 = 20;
+
+/// The longest reason in a close frame (RFC 6455, 5.5: a control frame carries 125 bytes, two are the code).
+pub const CLOSE_REASON_BYTES: usize = 123;
+
+/// Signals from one remote peer that wait for its description. A candidate may precede the offer
+/// (`protocols.md` 000.2), a flood of them must not.
+pub const EARLY_SIGNALS: usize = 200;
+
+/// Peer connections of one agent.
+pub const PEERS: usize = 64;
+
+/// Data channels of one peer connection that the remote side may open.
+pub const CHANNELS: usize = 64;
+
+/// The longest label of a data channel, in bytes.
+pub const LABEL_BYTES: usize = 256;
+
+/// The longest data-channel message that we take, in bytes; advertised as `a=max-message-size` (RFC 8841).
+pub const CHANNEL_MESSAGE_BYTES: usize = 256 * 1024;
+
+/// Bytes that one peer connection holds for sending on data channels. More makes sctp-proto 0.10.8 slower, not
+/// faster (`str0m.md` 2.2).
+pub const CHANNEL_BUFFER_BYTES: usize = 128 * 1024;
+
+/// Messages that an agent holds per channel while that buffer is full.
+pub const CHANNEL_QUEUE_MESSAGES: usize = 1024;
