@@ -13,6 +13,12 @@
     clippy::arithmetic_side_effects
 )]
 
+pub mod metrics;
+pub mod origin;
+pub mod page;
+pub mod route;
+pub mod upgrade;
+
 use std::borrow::Cow;
 
 use bytes::Bytes;
@@ -398,7 +404,7 @@ mod tests {
 
     use super::*;
 
-    fn complete(bytes: &[u8]) -> (Request, usize) {
+    pub(super) fn complete(bytes: &[u8]) -> (Request, usize) {
         match parse(bytes) {
             Parsed::Complete(request, taken) => (request, taken),
             other => panic!("{other:?} from {:?}", String::from_utf8_lossy(bytes)),
