@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use crate::clock::WallClock;
 use crate::deadlines::Deadlines;
 use crate::dialect::{Codec, Context, Dialect, Heard, Said, enishi};
-use crate::http::{self, Request, Response, Route};
+use crate::http::route::Route;
+use crate::http::{self, Request, Response};
 use crate::hub::bucket::Bucket;
 use crate::hub::outbox::Level;
 use crate::hub::stats::ServerStats;
@@ -225,10 +226,10 @@ impl Server {
     fn request(&mut self, conn: ConnId, request: &Request) {
         let Some(state) = self.conns.get(&conn) else { return };
         let (remote, echo) = (state.remote.ip(), self.config.test_echo && request.path == ECHO_PATH);
-        let route = match http::check(request, remote, &self.config.allow_origins) {
+        let route = match http::origin::check(request, remote, &self.config.allow_origins) {
             Err(refusal) => Err(refusal),
             Ok(()) if echo => Ok(Route::Conic),
-            Ok(()) => http::route(request),
+            Ok(()) => http::route::route(request),
         };
         let response = match route {
             Err(refusal) => refusal,
@@ -238,7 +239,7 @@ impl Server {
             },
             Ok(route) => {
                 let response = self.answer(route, request);
-                http::share(response, request, &self.config.allow_origins)
+                http::origin::share(response, request, &self.config.allow_origins)
             }
         };
         self.respond(conn, &request.method, &request.path, response.to(request));
@@ -251,16 +252,16 @@ impl Server {
             Route::Ready => Response::text(200, "ready\n"),
             Route::Stats => report::stats(&self.stats()),
             Route::Metrics => report::metrics(&self.stats()),
-            Route::Ice => http::ice(&self.config.ice_servers),
-            Route::Style => http::style(),
-            _ => http::page(request, &self.config.listeners),
+            Route::Ice => http::page::ice(&self.config.ice_servers),
+            Route::Style => http::page::style(),
+            _ => http::page::page(request, &self.config.listeners),
         }
     }
 
     /// # Errors
     /// The answer, if the request is not one for a WebSocket or no more are taken.
     fn upgrade(&mut self, conn: ConnId, request: &Request, route: Route, echo: bool) -> Result<(), Response> {
-        let upgrade = http::upgrade(request)?;
+        let upgrade = http::upgrade::upgrade(request)?;
         if self.draining {
             let refusal = Response::unavailable("the server is shutting down; connect again in a moment");
             return Err(Response { close: true, ..refusal });
@@ -431,12 +432,8 @@ impl Server {
         let unix = self.clock.unix(self.now);
         let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
         let Some(codec) = &mut socket.codec else { return };
-        let mut cx = Context {
-            unix,
-            ids: &mut self.ids,
-            limits: &self.config.limits,
-            ice_servers: &self.config.ice_servers,
-        };
+        let mut cx =
+            Context { unix, ids: &mut self.ids, limits: &self.config.limits, ice_servers: &self.config.ice_servers };
         codec.receive(&mut cx, frame, &mut heard);
         for heard in heard {
             // What was heard before may have closed the connection, or given it another client.
@@ -517,12 +514,8 @@ impl Server {
         let unix = self.clock.unix(self.now);
         let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return Ok(()) };
         let Some(codec) = &mut socket.codec else { return Ok(()) };
-        let mut cx = Context {
-            unix,
-            ids: &mut self.ids,
-            limits: &self.config.limits,
-            ice_servers: &self.config.ice_servers,
-        };
+        let mut cx =
+            Context { unix, ids: &mut self.ids, limits: &self.config.limits, ice_servers: &self.config.ice_servers };
         let mut said = Vec::new();
         codec.encode(&mut cx, event, &mut said)?;
         if let Event::Signal { from, to: To::Peer(to), letter } = event {

@@ -1,0 +1,4 @@
+//! All integration tests, one binary.
+
+mod enishi_v1;
+mod limits;
