@@ -1,3 +1,3 @@
-//! One binary for all integration tests: it links once.
+//! Everything that needs more than one package: one binary, because linking sixty takes longer than running them.
 
 mod tidy;
