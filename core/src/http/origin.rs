@@ -174,7 +174,6 @@ fn host_name(name: &str) -> Option<Host> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::tests::complete;
     use super::*;

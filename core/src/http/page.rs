@@ -6,20 +6,20 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::route::ENDPOINTS;
+use super::route::{ENDPOINTS, Route};
 use super::{Request, Response};
 
 /// Follows the colours of the reader's system, loads nothing.
 const STYLE: &str = ":root{color-scheme:light dark;--ink:#1c1b22;--paper:#fbfaf7;--soft:#6a6675;--tie:#b3203b}
 @media(prefers-color-scheme:dark){:root{--ink:#ece9f1;--paper:#17161c;--soft:#a29eb0;--tie:#ff8095}}
 *{box-sizing:border-box}
-body{margin:0 auto;padding:3rem 1.25rem;max-width:44rem;font:1rem/1.6 system-ui,sans-serif;color:var(--ink);background:var(--paper)}
+body{margin:0 auto;padding:3rem 1.25rem;max-width:48rem;font:1rem/1.6 system-ui,sans-serif;color:var(--ink);background:var(--paper)}
 h1{margin:0;font-size:2rem}
 h1 span{color:var(--tie)}
 h2{margin:2.5rem 0 .5rem;font-size:1.1rem}
 p{margin:.5rem 0}
 code,pre{font-family:ui-monospace,monospace;font-size:.92em}
-pre{overflow-x:auto;padding:.8rem 1rem;border:1px solid color-mix(in srgb,var(--soft) 35%,transparent);border-radius:.5rem}
+pre{white-space:pre-wrap;overflow-wrap:anywhere;padding:.8rem 1rem;border:1px solid color-mix(in srgb,var(--soft) 35%,transparent);border-radius:.5rem}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.3rem 1.2rem;margin:0}
 dd{margin:0;color:var(--soft)}
 a{color:var(--tie)}
@@ -138,7 +138,7 @@ pub fn page(request: &Request, listeners: &[SocketAddr]) -> Response {
          enishi peer --signal ws://{host}/ws --role offer --id alice --target bob</code></pre>\n\
          <p>Then type <code>send chat hello</code> in the second one.</p>\n<h2>Endpoints</h2>\n<dl>\n"
     );
-    for (path, route, what) in ENDPOINTS {
+    for (path, route, what) in endpoints() {
         // Writing to a `String` cannot fail.
         let _ = if route.is_socket() {
             writeln!(html, "<dt><code>ws://{host}{path}</code></dt><dd>{what}</dd>")
@@ -155,12 +155,16 @@ pub fn page(request: &Request, listeners: &[SocketAddr]) -> Response {
     Response::html(200, html)
 }
 
+/// What a reader of the page has not found yet.
+fn endpoints() -> impl Iterator<Item = &'static (&'static str, Route, &'static str)> {
+    ENDPOINTS.iter().filter(|(_, route, _)| !matches!(route, Route::Page | Route::Style))
+}
+
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::tests::complete;
     use super::*;
@@ -173,7 +177,7 @@ mod tests {
     fn the_page_names_every_endpoint_and_loads_nothing_from_elsewhere() {
         let (request, _) = complete(b"GET / HTTP/1.1\r\nHost: signal.example:3000\r\n\r\n");
         let html = body(&page(&request, &["127.0.0.1:3000".parse().unwrap()]));
-        for (path, _, _) in ENDPOINTS {
+        for (path, _, _) in endpoints() {
             assert!(html.contains(&format!("{path}</code>")), "{path}");
         }
         assert!(html.contains("ws://signal.example:3000/ws"));

@@ -70,7 +70,6 @@ pub fn route(request: &Request) -> Result<Route, Response> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::tests::complete;
     use super::*;

@@ -97,7 +97,6 @@ fn is_token(byte: u8) -> bool {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::tests::complete;
     use super::*;

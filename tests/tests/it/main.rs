@@ -2,3 +2,4 @@
 
 mod enishi_v1;
 mod limits;
+mod tidy;
