@@ -14,17 +14,18 @@ use crate::dialect::{Codec, Context, Dialect, Heard, Said, enishi};
 use crate::http::route::Route;
 use crate::http::{self, Request, Response};
 use crate::hub::bucket::Bucket;
-use crate::hub::outbox::Level;
 use crate::hub::stats::ServerStats;
 use crate::hub::{ClientId, Hub, HubEffect};
 use crate::ids::{Ids, Secrets};
 use crate::limits::{CLOSE_REASON_BYTES, FAULTS_IN_A_ROW, Limits};
-use crate::machine::{CloseReason, ConnId, Deadline, Frame, FrameFault, Input, ListenerId, Machine, Output};
+use crate::machine::{CloseReason, ConnId, Deadline, Frame, Input, ListenerId, Machine, Output};
 use crate::signal::{Command, Departure, Event, Refusal, To};
 use crate::trace::Trace;
 
 mod conn;
+mod pressure;
 mod report;
+mod time;
 
 use conn::{Conn, Socket, Stage};
 
@@ -534,168 +535,6 @@ impl Server {
     fn client_name(&self, conn: ConnId) -> Option<crate::signal::Name> {
         let client = self.conns.get(&conn).and_then(Conn::socket)?.client?;
         self.hub.name_of(client).cloned()
-    }
-}
-
-/// Back-pressure.
-impl Server {
-    /// Sends a frame. If the receiver is behind, `feeder` has to wait; if it is too far behind, it is closed.
-    fn send(&mut self, conn: ConnId, frame: Frame, feeder: Option<ConnId>) {
-        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
-        self.stats.frames_out += 1;
-        self.stats.bytes_out += frame.len() as u64;
-        if socket.outbox.is_empty() {
-            socket.last_progress = self.now;
-        }
-        let level = socket.outbox.add(frame.len(), &self.config.limits);
-        if !std::mem::replace(&mut socket.stall_set, true) {
-            self.deadlines.set(Timer::Stall(conn), self.now + self.config.limits.stall);
-        }
-        self.outputs.push_back(Output::Send { conn, frame });
-        match (level, feeder) {
-            (Level::Fine, _) | (Level::Soft, None) => {}
-            (Level::Soft, Some(feeder)) => {
-                if feeder != conn && socket.outbox.hold(feeder) {
-                    self.hold(feeder);
-                }
-            }
-            (Level::Hard, _) => self.close_slow(conn),
-        }
-    }
-
-    fn close_slow(&mut self, conn: ConnId) {
-        self.stats.slow += 1;
-        self.close(conn, Departure::Slow, 1013, "messages were not read in time; connect again");
-    }
-
-    fn sent(&mut self, conn: ConnId, messages: usize, len: usize) {
-        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
-        socket.last_progress = self.now;
-        socket.outbox.sent(messages, len);
-        for feeder in socket.outbox.release(&self.config.limits) {
-            self.unhold(feeder);
-        }
-    }
-
-    fn hold(&mut self, feeder: ConnId) {
-        if let Some(socket) = self.conns.get_mut(&feeder).and_then(Conn::socket_mut) {
-            socket.holds += 1;
-        }
-        self.update_reading(feeder);
-    }
-
-    fn unhold(&mut self, feeder: ConnId) {
-        if let Some(socket) = self.conns.get_mut(&feeder).and_then(Conn::socket_mut) {
-            socket.holds = socket.holds.saturating_sub(1);
-        }
-        self.update_reading(feeder);
-    }
-
-    fn update_reading(&mut self, conn: ConnId) {
-        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
-        let on = !socket.paced && socket.holds == 0;
-        if std::mem::replace(&mut socket.reading, on) != on {
-            // While we did not read we could not hear.
-            socket.last_heard = self.now;
-            self.outputs.push_back(Output::Read { conn, on });
-        }
-    }
-}
-
-/// Time.
-impl Server {
-    fn timeout(&mut self) {
-        while let Some(timer) = self.deadlines.pop_due(self.now) {
-            match timer {
-                Timer::Grace => {
-                    let mut fx = Vec::new();
-                    self.hub.timeout(self.now, &mut fx);
-                    self.carry_out(fx);
-                }
-                Timer::Drain => self.drained(),
-                Timer::Head(conn) => self.drop_conn(conn, Departure::Gone, "no whole request in time"),
-                Timer::First(conn) => self.close(conn, Departure::Gone, 1008, "no message in time"),
-                Timer::Message(conn) => self.close(conn, Departure::Gone, 1008, "a message was not finished in time"),
-                Timer::Alive(conn) => self.check_alive(conn),
-                Timer::Pace(conn) => {
-                    if let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) {
-                        socket.paced = false;
-                    }
-                    self.update_reading(conn);
-                }
-                Timer::Stall(conn) => self.check_stall(conn),
-                Timer::Close(conn) => self.drop_conn(conn, Departure::Gone, "did not close in time"),
-            }
-        }
-    }
-
-    fn check_alive(&mut self, conn: ConnId) {
-        let limits = &self.config.limits;
-        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
-        let dead_at = socket.last_heard + limits.dead;
-        if dead_at <= self.now && socket.reading {
-            self.stats.dead += 1;
-            return self.drop_conn(conn, Departure::Gone, "nothing heard for too long");
-        }
-        let next = (self.now + limits.ping).min(dead_at.max(self.now + Duration::from_secs(1)));
-        self.deadlines.set(Timer::Alive(conn), next);
-        self.outputs.push_back(Output::Send { conn, frame: Frame::Ping });
-    }
-
-    fn check_stall(&mut self, conn: ConnId) {
-        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
-        socket.stall_set = !socket.outbox.is_empty();
-        let due = socket.last_progress + self.config.limits.stall;
-        if !socket.stall_set {
-            return;
-        }
-        if due > self.now {
-            self.deadlines.set(Timer::Stall(conn), due);
-        } else {
-            self.close_slow(conn);
-        }
-    }
-
-    fn heard(&mut self, conn: ConnId) {
-        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
-        socket.last_heard = self.now;
-        if !std::mem::replace(&mut socket.in_message, true) {
-            self.deadlines.set(Timer::Message(conn), self.now + self.config.limits.whole_message);
-        }
-    }
-
-    fn fault(&mut self, conn: ConnId, fault: FrameFault) {
-        let (code, reason) = match fault {
-            FrameFault::TooBig => (1009, format!("at most {} bytes a message", self.config.limits.message_bytes)),
-            FrameFault::NotUtf8 => (1007, "text is UTF-8".to_owned()),
-            FrameFault::Protocol => (1002, "this is not how RFC 6455 frames are".to_owned()),
-        };
-        self.close(conn, Departure::Gone, code, &reason);
-    }
-
-    fn drain(&mut self) {
-        if std::mem::replace(&mut self.draining, true) {
-            return;
-        }
-        self.deadlines.set(Timer::Drain, self.now + self.config.limits.drain);
-        let sockets: Vec<ConnId> =
-            self.conns.iter().filter(|(_, conn)| conn.socket().is_some()).map(|(id, _)| *id).collect();
-        for conn in sockets {
-            self.close(conn, Departure::Gone, 1012, "the server is shutting down; connect again in a moment");
-        }
-    }
-
-    fn finish_drain(&mut self) {
-        if self.draining && !self.conns.values().any(|conn| matches!(conn.stage, Stage::Closing)) {
-            self.drained();
-        }
-    }
-
-    fn drained(&mut self) {
-        if !std::mem::replace(&mut self.drained, true) {
-            self.deadlines.clear(&Timer::Drain);
-            self.outputs.push_back(Output::Notice(ServerNotice::Drained));
-        }
     }
 }
 
