@@ -333,6 +333,11 @@ impl Hub {
         }
         if let Some(state) = self.clients.get_mut(client) {
             state.names.remove(position);
+            // Without a name there is nothing to come back to.
+            let over = if state.names.is_empty() { state.session.take() } else { None };
+            for token in over.into_iter().flat_map(Session::into_tokens) {
+                self.tokens.remove(&token);
+            }
         }
         self.names.remove(&name);
         fx.push(HubEffect::Freed { name: name.clone() });
