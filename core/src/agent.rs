@@ -2,6 +2,8 @@
 //!
 //! Skeleton: signatures that the rest compiles against.
 
+mod stun;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
