@@ -56,8 +56,10 @@ pub(super) struct Settings {
     pub(super) url: String,
     /// What to speak.
     pub(super) dialect: Dialect,
-    /// The wanted id.
+    /// The wanted id, then the one that we have.
     pub(super) name: Option<Name>,
+    /// What the server wants to see, if anything.
+    pub(super) token: Option<String>,
 }
 
 /// The client's side of signaling.
@@ -79,7 +81,7 @@ pub(super) struct Signaling {
 #[derive(Debug)]
 struct Session {
     token: Box<str>,
-    /// Events of this session seen so far, the registration included.
+    /// Messages of this session that arrived so far, understood or not, each welcome included.
     received: u64,
 }
 
@@ -87,12 +89,21 @@ struct Session {
 enum State {
     /// Before the first input.
     Idle,
-    Dialing { dial: DialId, until: Instant, codec: ClientCodec },
+    Dialing {
+        dial: DialId,
+        until: Instant,
+        codec: ClientCodec,
+    },
     Open(Connection),
     /// Until the next attempt.
-    Waiting { until: Instant },
+    Waiting {
+        until: Instant,
+    },
     /// We said goodbye.
-    Closing { conn: ConnId, until: Instant },
+    Closing {
+        conn: ConnId,
+        until: Instant,
+    },
     Over,
 }
 
@@ -137,6 +148,16 @@ impl Signaling {
     /// Whether the server can be asked.
     pub(super) fn is_up(&self) -> bool {
         matches!(&self.state, State::Open(connection) if connection.registered)
+    }
+
+    /// Whether we said goodbye and wait for the server to take it.
+    pub(super) fn is_leaving(&self) -> bool {
+        matches!(self.state, State::Closing { .. })
+    }
+
+    /// Our id, once it is chosen.
+    pub(super) fn name(&self) -> Option<&Name> {
+        self.settings.name.as_ref()
     }
 
     /// The dialect that is spoken.
@@ -194,6 +215,11 @@ impl Signaling {
         }
         for event in events {
             self.take(now, event, out);
+        }
+        if self.is_up()
+            && let Some(session) = &mut self.session
+        {
+            session.received += 1;
         }
     }
 
@@ -304,7 +330,7 @@ impl Signaling {
     fn dial(&mut self, now: Instant, out: &mut Vec<SignalingEffect>) {
         let dial = DialId(self.dials);
         self.dials += 1;
-        let codec = ClientCodec::new(self.settings.dialect);
+        let codec = ClientCodec::new(self.settings.dialect, self.settings.token.clone());
         out.push(SignalingEffect::Do(Output::Dial {
             dial,
             url: self.settings.url.clone(),
@@ -346,25 +372,17 @@ impl Signaling {
             Event::Registered { name, token, resumed } => {
                 connection.registered = true;
                 self.failures = 0;
-                if resumed == Resumed::Fresh {
-                    self.session = token.map(|token| Session { token, received: 0 });
-                }
-                self.count();
+                let received = match (&self.session, resumed) {
+                    (Some(session), Resumed::Whole | Resumed::WithGap) => session.received,
+                    _ => 0,
+                };
+                self.session = token.map(|token| Session { token, received });
                 self.settings.name = Some(name.clone());
                 let first = !std::mem::replace(&mut self.was_up, true);
                 out.push(SignalingEffect::Up { name, resumed, first });
             }
             Event::Refused { refusal, .. } if !connection.registered => self.refused(now, refusal, out),
-            event => {
-                self.count();
-                out.push(SignalingEffect::Event(event));
-            }
-        }
-    }
-
-    fn count(&mut self) {
-        if let Some(session) = &mut self.session {
-            session.received += 1;
+            event => out.push(SignalingEffect::Event(event)),
         }
     }
 
@@ -412,6 +430,6 @@ impl Signaling {
     }
 }
 
-pub(super) fn detail(out: &mut Vec<SignalingEffect>, text: String) {
+fn detail(out: &mut Vec<SignalingEffect>, text: String) {
     out.push(SignalingEffect::Do(Output::Notice(AgentNotice::Detail(text))));
 }

@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use stun_types::attribute::{ErrorCode, XorMappedAddress};
-use stun_types::message::{BINDING, Message, MessageClass, MessageType, MessageWrite, MessageWriteExt, MessageWriteVec};
+use stun_types::message::{
+    BINDING, Message, MessageClass, MessageType, MessageWrite, MessageWriteExt, MessageWriteVec,
+};
 
 use crate::ids::Secrets;
 
@@ -171,10 +173,9 @@ fn transaction_of_response(bytes: &[u8]) -> Option<u128> {
 fn mapped_address(bytes: &[u8]) -> Result<SocketAddr, String> {
     let message = Message::from_bytes(bytes).map_err(|e| format!("the answer cannot be read: {e}"))?;
     if message.has_class(MessageClass::Error) {
-        let code = message.attribute::<ErrorCode>().map_or_else(
-            |_| "without a code".to_owned(),
-            |error| format!("{} {}", error.code(), error.reason()),
-        );
+        let code = message
+            .attribute::<ErrorCode>()
+            .map_or_else(|_| "without a code".to_owned(), |error| format!("{} {}", error.code(), error.reason()));
         return Err(format!("it answered with error {code}"));
     }
     let mapped = message
@@ -240,10 +241,7 @@ mod tests {
 
         let mut out = Vec::new();
         assert!(gathering.receive(local, remote, &success(&request, MAPPED), &mut out));
-        assert_eq!(
-            out,
-            [StunEffect::Mapped { mapped: address(MAPPED), base: address(HOST) }, StunEffect::Done]
-        );
+        assert_eq!(out, [StunEffect::Mapped { mapped: address(MAPPED), base: address(HOST) }, StunEffect::Done]);
         assert!(!gathering.receive(local, remote, &success(&request, MAPPED), &mut out), "a duplicate is nobody's");
         assert_eq!(gathering.next_timeout(), None);
     }
@@ -317,8 +315,7 @@ mod tests {
         let now = Instant::now();
         let id = |request: &[u8]| Message::from_bytes(request).unwrap().transaction_id();
         let error = |request: &[u8]| {
-            let mut answer =
-                Message::builder_error(&Message::from_bytes(request).unwrap(), MessageWriteVec::new());
+            let mut answer = Message::builder_error(&Message::from_bytes(request).unwrap(), MessageWriteVec::new());
             answer.add_attribute(&ErrorCode::builder(420).build().unwrap()).unwrap();
             answer.finish()
         };
@@ -331,13 +328,10 @@ mod tests {
             bytes[last] ^= 0xff;
             bytes
         };
-        let cases: [&dyn Fn(&[u8]) -> Vec<u8>; 5] = [
-            &error,
-            &empty,
-            &broken,
-            &|request| success(request, "0.0.0.0:1"),
-            &|request| success(request, "224.0.0.1:9"),
-        ];
+        let cases: [&dyn Fn(&[u8]) -> Vec<u8>; 5] =
+            [&error, &empty, &broken, &|request| success(request, "0.0.0.0:1"), &|request| {
+                success(request, "224.0.0.1:9")
+            }];
         for make in cases {
             let (mut gathering, effects) = start(now, &[HOST], &[SERVER]);
             let (local, remote, request) = sent(&effects).remove(0);
