@@ -61,6 +61,13 @@ pub(super) struct Settings {
     pub(super) told_of_absence: bool,
 }
 
+impl Settings {
+    /// For an answer to an offer.
+    fn patience(&self) -> Duration {
+        if self.told_of_absence { ANSWER } else { SILENT_RETRY }
+    }
+}
+
 /// All peer connections.
 #[derive(Debug)]
 pub(super) struct Peers {
@@ -505,9 +512,8 @@ impl Peers {
     /// Makes sure that there is a connection for a remote's offer; `false` if there are too many.
     fn prepare_for_offer(&mut self, now: Instant, from: &Name, sdp: &str, out: &mut Vec<PeersEffect>) -> bool {
         if let Some(remote) = self.remotes.get(from) {
-            let known = remote.peer.fingerprints().1;
-            if remote.closing || known.is_some_and(|known| !names_fingerprint(sdp, &known)) {
-                // Another certificate: the program behind this id was started anew, and its old connection is dead.
+            if remote.closing || remote.peer.is_foreign(sdp) {
+                // The program behind this id was started anew, and its old connection is dead.
                 self.close_one(now, from);
                 self.settle(now, out);
                 self.forget(from, out);
@@ -528,11 +534,7 @@ impl Peers {
         remote.absent = false;
         let again = remote.unanswered.iter().cloned();
         out.extend(again.map(|signal| PeersEffect::Deliver { to: name.clone(), signal }));
-        self.timers.set(Timer::Offer(name.clone()), now + self.patience());
-    }
-
-    fn patience(&self) -> Duration {
-        if self.settings.told_of_absence { ANSWER } else { SILENT_RETRY }
+        self.timers.set(Timer::Offer(name.clone()), now + self.settings.patience());
     }
 
     /// Sends what waits on a channel, as far as it takes it.
@@ -612,6 +614,7 @@ impl Peers {
                 let Some(channel) = remote.channels.get_mut(channel) else { return };
                 AgentNotice::Message { id, label: channel.spec.label.clone(), payload }
             }
+            PeerEffect::ChannelClosed { .. } if remote.again => return, // it is opened anew
             PeerEffect::ChannelClosed { channel } => {
                 let Some(channel) = remote.channels.remove(channel) else { return };
                 let label = channel.spec.label;
@@ -659,11 +662,12 @@ impl Peers {
         if let Some(remote) = self.remotes.get_mut(&to) {
             match signal {
                 Signal::Offer { .. } => {
-                    remote.unanswered.clear();
-                    remote.unanswered.push(signal.clone());
+                    if remote.unanswered.first() != Some(&signal) {
+                        remote.unanswered.clear();
+                        remote.unanswered.push(signal.clone());
+                    }
                     remote.absent = false;
-                    let patience = if self.settings.told_of_absence { ANSWER } else { SILENT_RETRY };
-                    self.timers.set(Timer::Offer(to.clone()), now + patience);
+                    self.timers.set(Timer::Offer(to.clone()), now + self.settings.patience());
                 }
                 Signal::Answer { .. } => {
                     remote.unanswered.clear();
@@ -796,15 +800,6 @@ impl Peers {
 /// Refusals that time may cure.
 fn is_passing(refusal: Refusal) -> bool {
     matches!(refusal, Refusal::NoSuchPeer | Refusal::PeerAway | Refusal::TooFast)
-}
-
-/// Whether a description names the certificate with this fingerprint, written as in SDP (RFC 8122, section 5).
-fn names_fingerprint(sdp: &str, known: &str) -> bool {
-    let value = |text: &str| text.split_whitespace().last().unwrap_or_default().to_ascii_lowercase();
-    let named = sdp.lines().filter_map(|line| line.trim().strip_prefix("a=fingerprint:"));
-    let mut named = named.map(value).peekable();
-    // A description without one is refused by the connection itself.
-    named.peek().is_none() || named.any(|named| named == value(known))
 }
 
 fn length(payload: &Payload) -> usize {
