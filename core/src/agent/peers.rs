@@ -344,6 +344,12 @@ impl Peers {
         true
     }
 
+    /// How many signals wait for an offer.
+    #[cfg(test)]
+    pub(super) fn early_count(&self) -> usize {
+        self.early.len()
+    }
+
     /// Whether there is a connection with somebody, of whatever state.
     pub(super) fn knows(&self, name: &Name) -> bool {
         self.remotes.contains_key(name)
