@@ -218,8 +218,12 @@ pub enum AgentNotice {
     Ended,
 }
 
-/// For connections to say goodbye before the program ends; [`signaling`] adds a second for the server.
-const GOODBYE: Duration = Duration::from_millis(500);
+/// For what waits to be sent and for connections to say goodbye before the program ends; [`signaling`] adds a second
+/// for the server.
+const GOODBYE: Duration = Duration::from_millis(900);
+
+/// Commands that wait for the first registration, at most.
+const POSTPONED: usize = 1024;
 
 /// The mark on relayed data, so that its refusal is told apart from that of a candidate.
 const RELAY_TAG: &str = "relay";
@@ -231,7 +235,9 @@ pub struct Agent {
     peers: Peers,
     /// Where the embedding program wants to be: entered again when the server forgot us.
     rooms: BTreeSet<RoomName>,
-    /// Until when the connections may say goodbye.
+    /// Commands that came before the first registration, so that a script need not wait for it.
+    postponed: VecDeque<AgentCommand>,
+    /// Until when what waits may be sent and the connections may say goodbye.
     quitting: Option<Instant>,
     ended: bool,
     from_signaling: Vec<SignalingEffect>,
@@ -256,7 +262,7 @@ impl Agent {
             stun: config.stun,
             channel: config.channel,
             channel_buffer_bytes: config.channel_buffer_bytes,
-            told_of_absence: config.dialect != Dialect::ConicC,
+            told_of_absence: config.dialect == Dialect::Enishi,
         };
         let mut peers = Peers::new(settings, secrets);
         let mut from_peers = Vec::new();
@@ -267,6 +273,7 @@ impl Agent {
             signaling,
             peers,
             rooms: BTreeSet::new(),
+            postponed: VecDeque::new(),
             quitting: None,
             ended: false,
             from_signaling: Vec::new(),
@@ -276,6 +283,10 @@ impl Agent {
     }
 
     fn command(&mut self, now: Instant, command: AgentCommand) {
+        let is_immediate = matches!(command, AgentCommand::Offer(_) | AgentCommand::Peers | AgentCommand::Quit);
+        if self.signaling.is_up_soon() && !is_immediate && self.postponed.len() < POSTPONED {
+            return self.postponed.push_back(command);
+        }
         let out = &mut self.from_peers;
         match command {
             AgentCommand::Offer(to) => self.peers.offer(now, to, out),
@@ -307,7 +318,6 @@ impl Agent {
             }
             AgentCommand::Quit => {
                 self.quitting.get_or_insert(now + GOODBYE);
-                self.peers.close_all(now, out);
             }
         }
     }
@@ -356,8 +366,9 @@ impl Agent {
                         self.ask(now, &Command::Join { room, tag: None }, "join a room");
                     }
                 }
-                if self.quitting.is_none() {
-                    self.peers.up(now, name, &mut self.from_peers);
+                self.peers.up(now, name, &mut self.from_peers);
+                for command in std::mem::take(&mut self.postponed) {
+                    self.command(now, command);
                 }
             }
             SignalingEffect::Event(event) => self.event(now, event),
@@ -396,7 +407,7 @@ impl Agent {
                 AgentNotice::Relayed { from, label, payload }
             }
             Event::Signal { from, to: To::Peer(_), letter: Letter::Open(signal) } => {
-                if self.quitting.is_none() {
+                if self.quitting.is_none() || self.peers.knows(&from) {
                     self.peers.receive_signal(now, from, signal, &mut self.from_peers);
                 }
                 return;
@@ -407,15 +418,13 @@ impl Agent {
             }
             Event::Refused { refusal, to, tag } => {
                 let relayed = tag.is_some_and(|tag| tag.as_str() == RELAY_TAG);
-                if let (Some(to), false) = (&to, relayed) {
-                    if self.peers.refused(now, to, refusal, &mut self.from_peers) {
-                        return;
-                    }
-                    if self.peers.knows(to) {
-                        // One of many candidates for somebody who left, whose connection may live on.
-                        let (to, why) = (to.as_str(), refusal.sentence());
-                        return self.notice(AgentNotice::Detail(format!("a signal for {to} was refused: {why}")));
-                    }
+                if !relayed && self.peers.refused(now, to.as_ref(), refusal, &mut self.from_peers) {
+                    return;
+                }
+                if let Some(to) = to.as_ref().filter(|to| !relayed && self.peers.knows(to)) {
+                    // One of many candidates for somebody who left, whose connection may live on.
+                    let (to, why) = (to.as_str(), refusal.sentence());
+                    return self.notice(AgentNotice::Detail(format!("a signal for {to} was refused: {why}")));
                 }
                 AgentNotice::Refused { refusal, to }
             }
@@ -437,11 +446,20 @@ impl Agent {
         self.peers.timeout(now, &mut self.from_peers);
     }
 
-    /// Once all connections are closed, or have had their time, the server is left.
-    fn leave_if_done(&mut self, now: Instant) {
-        if self.quitting.is_some_and(|until| now >= until || self.peers.is_empty()) && !self.signaling.is_leaving() {
+    /// What waits is sent, then the connections are closed, then the server is left; each as far as there is time.
+    fn quit(&mut self, now: Instant, until: Instant) {
+        if now >= until {
+            self.postponed.clear();
+            self.peers.close_all(now, &mut self.from_peers);
+        } else if self.postponed.is_empty() {
+            self.peers.close_idle(now, &mut self.from_peers);
+        }
+        self.settle(now);
+        let is_done = self.postponed.is_empty() && self.peers.is_empty();
+        if (is_done || now >= until) && !self.signaling.is_leaving() {
             self.signaling.hang_up(now, &mut self.from_signaling);
         }
+        self.settle(now);
     }
 
     fn notice(&mut self, notice: AgentNotice) {
@@ -475,8 +493,9 @@ impl Machine for Agent {
             Input::Accepted { .. } | Input::Request { .. } | Input::BadRequest { .. } | Input::Sent { .. } => {}
         }
         self.settle(now);
-        self.leave_if_done(now);
-        self.settle(now);
+        if let Some(until) = self.quitting.filter(|_| !self.ended) {
+            self.quit(now, until);
+        }
     }
 
     fn poll_output(&mut self) -> Option<Output<AgentNotice>> {

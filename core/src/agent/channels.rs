@@ -69,6 +69,13 @@ impl Channels {
         self.0.iter().map(|channel| channel.queue.len()).sum()
     }
 
+    /// Forgets what was not sent; how much that was.
+    pub(super) fn give_up(&mut self) -> usize {
+        let count = self.waiting();
+        self.0.iter_mut().for_each(|channel| channel.queue.clear());
+        count
+    }
+
     /// All channels.
     pub(super) fn into_all(self) -> Vec<Channel> {
         self.0

@@ -276,10 +276,22 @@ impl Peers {
         self.settle(now, out);
     }
 
-    /// Closes all connections.
-    pub(super) fn close_all(&mut self, now: Instant, out: &mut Vec<PeersEffect>) {
-        self.wanted.clear();
+    /// Closes all connections that have nothing to send.
+    pub(super) fn close_idle(&mut self, now: Instant, out: &mut Vec<PeersEffect>) {
         for name in self.names() {
+            if self.remotes.get(&name).is_some_and(|remote| remote.channels.waiting() == 0) {
+                self.close_one(now, &name);
+            }
+        }
+        self.settle(now, out);
+    }
+
+    /// Closes all connections. What was not sent by now will not be.
+    pub(super) fn close_all(&mut self, now: Instant, out: &mut Vec<PeersEffect>) {
+        for name in self.names() {
+            if let Some(remote) = self.remotes.get_mut(&name) {
+                lost_messages(&name, remote.channels.give_up(), out);
+            }
             self.close_one(now, &name);
         }
         self.settle(now, out);
@@ -331,15 +343,32 @@ impl Peers {
     }
 
     /// The server refused a signal. `false`: that is not about an offer that is under way, and nothing was done.
-    pub(super) fn refused(&mut self, now: Instant, to: &Name, refusal: Refusal, out: &mut Vec<PeersEffect>) -> bool {
-        let Some(remote) = self.remotes.get_mut(to) else { return false };
+    ///
+    /// Some dialects do not say whom the signal was for. It was for the only one whom we wait for, if it is only one.
+    pub(super) fn refused(
+        &mut self,
+        now: Instant,
+        to: Option<&Name>,
+        refusal: Refusal,
+        out: &mut Vec<PeersEffect>,
+    ) -> bool {
+        let to = match to {
+            Some(to) => to.clone(),
+            None if refusal == Refusal::NoSuchPeer => {
+                let mut waiting = self.remotes.iter().filter(|(_, remote)| !remote.unanswered.is_empty());
+                let (Some((only, _)), None) = (waiting.next(), waiting.next()) else { return false };
+                only.clone()
+            }
+            None => return false,
+        };
+        let Some(remote) = self.remotes.get_mut(&to) else { return false };
         if remote.unanswered.is_empty() || !is_passing(refusal) {
             return false;
         }
         remote.absent = true;
         self.timers.set(Timer::Offer(to.clone()), now + ABSENT_RETRY);
         if !std::mem::replace(&mut remote.absence_told, true) {
-            out.push(PeersEffect::Notice(AgentNotice::Waiting { target: to.clone() }));
+            out.push(PeersEffect::Notice(AgentNotice::Waiting { target: to }));
         }
         true
     }
@@ -817,7 +846,8 @@ fn length(payload: &Payload) -> usize {
 
 fn lost_messages(id: &Name, count: usize, out: &mut Vec<PeersEffect>) {
     if count > 0 {
-        fail(out, format!("{count} messages to {} were not sent: the channel is closed", id.as_str()));
+        let messages = if count == 1 { "1 message" } else { &format!("{count} messages") };
+        fail(out, format!("not sent to {}: {messages}, for the channel is closed", id.as_str()));
     }
 }
 

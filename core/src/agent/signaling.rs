@@ -150,6 +150,11 @@ impl Signaling {
         matches!(&self.state, State::Open(connection) if connection.registered)
     }
 
+    /// Whether the first registration is under way.
+    pub(super) fn is_up_soon(&self) -> bool {
+        !self.was_up && !matches!(self.state, State::Closing { .. } | State::Over)
+    }
+
     /// Whether we said goodbye and wait for the server to take it.
     pub(super) fn is_leaving(&self) -> bool {
         matches!(self.state, State::Closing { .. })

@@ -192,7 +192,6 @@ fn mapped_address(bytes: &[u8]) -> Result<SocketAddr, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stun_types::attribute::ErrorCode;
 
     const HOST: &str = "192.0.2.7:4000";
     const SERVER: &str = "198.51.100.1:3478";
@@ -313,7 +312,6 @@ mod tests {
     #[test]
     fn hostile_answers_end_a_question_without_a_candidate() {
         let now = Instant::now();
-        let id = |request: &[u8]| Message::from_bytes(request).unwrap().transaction_id();
         let error = |request: &[u8]| {
             let mut answer = Message::builder_error(&Message::from_bytes(request).unwrap(), MessageWriteVec::new());
             answer.add_attribute(&ErrorCode::builder(420).build().unwrap()).unwrap();
@@ -335,7 +333,6 @@ mod tests {
         for make in cases {
             let (mut gathering, effects) = start(now, &[HOST], &[SERVER]);
             let (local, remote, request) = sent(&effects).remove(0);
-            let _ = id(&request);
             let mut out = Vec::new();
             assert!(gathering.receive(local, remote, &make(&request), &mut out));
             assert!(matches!(out.as_slice(), [StunEffect::Failed(_), StunEffect::Done]), "{out:?}");
