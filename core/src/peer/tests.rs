@@ -520,17 +520,21 @@ fn another_certificate_is_another_connection() {
 
 #[test]
 fn a_browsers_offer_is_answered_and_a_panic_in_str0m_ends_only_that_peer() {
-    let offer = include_str!("testdata/chromium-offer.sdp").replace('\n', "\r\n");
+    let offer = include_str!("testdata/chromium-offer.sdp").to_owned();
     let mut world = World::new(21);
     world.act(BOB, |peer, now, out| peer.receive_signal(now, Signal::Offer { sdp: offer.clone() }, out));
-    assert!(matches!(&world.signaled[BOB][..], [Signal::Answer { sdp }] if sdp.contains("m=application 9")));
+    assert!(matches!(&world.signaled[BOB][..], [Signal::Answer { sdp }] if sdp.contains("m=application ")));
 
     // One payload type under two codecs: str0m 0.25.0 asserts.
     let poison = offer.replace("a=rtpmap:111 opus/48000/2", "a=rtpmap:111 opus/48000/2\r\na=rtpmap:102 H264/90000");
     assert_ne!(poison, offer);
     world.act(ALICE, |peer, now, out| peer.receive_signal(now, Signal::Offer { sdp: poison }, out));
-    assert!(matches!(&world.told[ALICE][0], PeerEffect::Failed(PeerFault::Panicked(_))), "{:?}", world.told[ALICE]);
-    assert_eq!(world.told[ALICE][1..], [PeerEffect::State(PeerState::Closed)]);
+    world.told[ALICE].retain(|effect| !matches!(effect, PeerEffect::Skipped(_)));
+    let [PeerEffect::Failed(PeerFault::Panicked(why)), PeerEffect::State(PeerState::Closed)] = &world.told[ALICE][..]
+    else {
+        panic!("{:?}", world.told[ALICE])
+    };
+    assert!(why.contains("102"), "{why}");
     assert_eq!(world.peers[ALICE].next_timeout(), None);
     assert_eq!(world.peers[BOB].state(), PeerState::Connecting);
 }
