@@ -550,9 +550,8 @@ impl Peer {
     fn event(&mut self, now: Instant, event: Event, out: &mut Vec<PeerEffect>) {
         match event {
             Event::Connected => {
-                if self.recovery.secured() {
-                    self.set_state(PeerState::Connected, out);
-                }
+                self.recovery.secured();
+                self.set_state(PeerState::Connected, out);
             }
             Event::IceConnectionStateChange(ice) => match ice {
                 IceConnectionState::Connected | IceConnectionState::Completed => {
@@ -668,6 +667,8 @@ fn contained<T>(call: impl FnOnce() -> T) -> Result<T, String> {
 fn to_fault(error: &RtcError) -> PeerFault {
     match error {
         RtcError::RemoteSdp(clause) if clause.contains("fingerprint") => PeerFault::Fingerprint,
+        // The handshake's own patience is about as long as ours.
+        RtcError::Dtls(error) if error.to_string().contains("timeout") => PeerFault::NoPath,
         error => PeerFault::Refused(sdp::quote(&error.to_string())),
     }
 }

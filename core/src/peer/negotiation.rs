@@ -166,7 +166,9 @@ impl Peer {
         let answer = self.mutate(now, out, |rtc| rtc.sdp_api().accept_offer(offer));
         let answer = match answer {
             Some(Ok(answer)) => answer.to_sdp_string(),
-            Some(Err(error)) => return self.fail(PeerFault::Refused(format!("the offer: {error}")), out),
+            Some(Err(error)) => {
+                return self.fail(PeerFault::Refused(format!("the offer: {}", sdp::quote(&error.to_string()))), out);
+            }
             None => return,
         };
         let fresh = self.is_fresh(&remote);
@@ -192,7 +194,9 @@ impl Peer {
         let Some(pending) = self.negotiation.pending.take() else { return };
         match self.mutate(now, out, |rtc| rtc.sdp_api().accept_answer(pending.changes, answer)) {
             Some(Ok(())) => {}
-            Some(Err(error)) => return self.fail(PeerFault::Refused(format!("the answer: {error}")), out),
+            Some(Err(error)) => {
+                return self.fail(PeerFault::Refused(format!("the answer: {}", sdp::quote(&error.to_string()))), out);
+            }
             None => return,
         }
         self.channels.answered();
@@ -219,7 +223,7 @@ impl Peer {
         });
         let refused = match parsed {
             Ok((remote, Ok(Ok(parsed)))) => return Some((remote, parsed)),
-            Ok((_, Ok(Err(error)))) => format!("the description cannot be read: {error}"),
+            Ok((_, Ok(Err(error)))) => sdp::unreadable(&error.to_string()),
             Ok((_, Err(panic))) => {
                 self.fail(PeerFault::Panicked(panic), out);
                 return None;

@@ -52,22 +52,24 @@ impl Recovery {
         }
     }
 
-    /// DTLS is up. Whether that makes the connection.
-    pub fn secured(&mut self) -> bool {
+    /// DTLS is up, and with it the connection.
+    pub fn secured(&mut self) {
         self.secured = true;
         self.paired = true;
-        self.recovered()
+        self.recovered();
     }
 
     /// ICE has a pair. Whether that makes the connection.
     pub fn paired(&mut self) -> bool {
         self.paired = true;
-        self.secured && self.recovered()
+        if self.secured {
+            self.recovered();
+        }
+        self.secured
     }
 
-    fn recovered(&mut self) -> bool {
+    fn recovered(&mut self) {
         (self.give_up, self.doubt, self.retry, self.attempts) = (None, None, None, 0);
-        true
     }
 
     /// ICE checks pairs anew.

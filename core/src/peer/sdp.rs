@@ -102,6 +102,12 @@ pub(super) fn candidate(text: &str) -> Result<Candidate, String> {
     Ok(candidate)
 }
 
+/// What str0m's parser says, without the memory address in it: the same run gives the same words.
+pub(super) fn unreadable(error: &str) -> String {
+    let said: Vec<_> = error.lines().filter(|line| !line.contains("PointerOffset")).collect();
+    format!("the description cannot be read: {}", quote(&said.join(", ")))
+}
+
 /// A remote's text, shortened and escaped: safe to print.
 pub(super) fn quote(text: &str) -> String {
     text.chars().take(QUOTE_CHARS).flat_map(char::escape_default).collect()
