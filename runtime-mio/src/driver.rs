@@ -173,11 +173,7 @@ fn drain<M: Machine>(
 }
 
 /// Carries out one output. What names a connection that is gone means nothing any more.
-fn act<C, N>(
-    io: &mut Io<C>,
-    output: Output<N>,
-    notice: &mut impl FnMut(N) -> ControlFlow<()>,
-) -> ControlFlow<()> {
+fn act<C, N>(io: &mut Io<C>, output: Output<N>, notice: &mut impl FnMut(N) -> ControlFlow<()>) -> ControlFlow<()> {
     match output {
         Output::Respond { conn, response } => io.with(conn, |conn| conn.respond(&response)),
         Output::Upgrade { conn, response, max_message_bytes } => {
