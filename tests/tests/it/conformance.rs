@@ -5,3 +5,4 @@
 mod client;
 mod mio;
 mod scripted;
+mod smol;
