@@ -59,7 +59,7 @@ impl World {
         out
     }
 
-    /// The one text that this event becomes, with the id of the envelope left out.
+    /// The one text that this event becomes.
     fn text(&mut self, server: &mut Server, event: &Event) -> String {
         match self.say(server, event).as_slice() {
             [Said::Frame(Frame::Text(text))] => text.as_str().to_owned(),
@@ -445,10 +445,10 @@ fn a_and_b_close_at_what_they_cannot_read() {
             assert!(matches!(heard, Heard::Close { code, .. } if code == wanted), "{text}: {heard:?}");
         }
         let nobody = wrap(dialect, "sdp", r#"{"id":"x1","SessionDescription":{"type":"offer","sdp":""}}"#);
-        let answer = Some(Frame::text("target not found"));
-        assert_eq!(world.hear(&mut server, &nobody), Heard::Refused(Refusal::NoSuchPeer, answer.clone()));
+        let answer = Frame::text("target not found");
+        assert_eq!(world.hear(&mut server, &nobody), Heard::Refused(Refusal::NoSuchPeer, Some(answer.clone())));
         let missed = Event::Refused { refusal: Refusal::NoSuchPeer, to: Some(Name::from("x2")), tag: None };
-        assert_eq!(world.say(&mut server, &missed), [Said::Frame(answer.unwrap())]);
+        assert_eq!(world.say(&mut server, &missed), [Said::Frame(answer)]);
         assert_eq!(world.say(&mut server, &refused(Refusal::NotYourName)), []);
     }
     let mut a = world.registered(Dialect::ConicA, "x1");
