@@ -172,8 +172,7 @@ pub fn string(value: &RawValue) -> Result<Cow<'_, str>, Refusal> {
 /// # Errors
 /// [`Refusal::Malformed`]: it is not that.
 pub fn bytes(text: &str) -> Result<Vec<u8>, Refusal> {
-    let decoded =
-        if text.contains(['\r', '\n']) { BASE64.decode(text.replace(['\r', '\n'], "")) } else { BASE64.decode(text) };
+    let decoded = BASE64.decode(text).or_else(|_| BASE64.decode(text.replace(['\r', '\n'], "")));
     decoded.map_err(|_| Refusal::Malformed("this is not standard base64 with padding"))
 }
 
