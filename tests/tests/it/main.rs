@@ -5,3 +5,4 @@ mod enishi_v1;
 mod hub;
 mod limits;
 mod tidy;
+mod transcripts;

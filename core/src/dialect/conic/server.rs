@@ -66,7 +66,7 @@ impl Server {
             (Err(Refusal::UnknownType), Generation::A | Generation::B) => {
                 Heard::Close { code: 1003, reason: "there is no message of this type" }
             }
-            (Err(refusal), _) => Heard::Refused(refusal, self.refused(cx, refusal, None, tag.as_ref())),
+            (Err(refusal), _) => Heard::Refused { refusal, to: None, tag },
         });
     }
 

@@ -53,6 +53,18 @@ impl World {
         out.remove(0)
     }
 
+    /// A frame that is refused, and the answer to it.
+    fn refusal(&mut self, server: &mut Server, frame: &Frame) -> (Refusal, Option<Frame>) {
+        match self.hear_frame(server, frame) {
+            Heard::Refused { refusal, to, tag } => match self.say(server, &Event::Refused { refusal, to, tag }).pop() {
+                Some(Said::Frame(answer)) => (refusal, Some(answer)),
+                None => (refusal, None),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn say(&mut self, server: &mut Server, event: &Event) -> Vec<Said> {
         let mut out = Vec::new();
         server.encode(&mut self.cx(), event, &mut out).unwrap();
@@ -175,8 +187,8 @@ fn c_registers_and_unregisters() {
         without_id(&world.text(&mut c, &Event::Unregistered { name: Name::from("A1") })),
         r#"{"id":"<id>","type":"unregister_response","timestamp":"2026-11-20T17:42:00.360655523Z","data":{"client_id":"A1","success":true}}"#
     );
-    let nameless = world.hear(&mut c, r#"{"type":"unregister_request"}"#);
-    assert_eq!(nameless, Heard::Refused(Refusal::NotRegistered, None));
+    let nameless = world.refusal(&mut c, &Frame::text(r#"{"type":"unregister_request"}"#));
+    assert_eq!(nameless, (Refusal::NotRegistered, None));
 }
 
 #[test]
@@ -191,14 +203,14 @@ fn c_says_success_false_for_a_name_that_is_taken_or_bad() {
     let long = "x".repeat(limits::FOREIGN_NAME_BYTES + 1);
     for id in ["", &long] {
         let ask = format!(r#"{{"type":"register_request","data":{{"client_id":"{id}"}}}}"#);
-        let Heard::Refused(Refusal::BadName, Some(answer)) = world.hear(&mut c, &ask) else { panic!() };
+        let (Refusal::BadName, Some(answer)) = world.refusal(&mut c, &Frame::text(ask)) else { panic!() };
         let answer = text_of(&answer);
         assert!(answer.ends_with(&format!(r#""data":{{"client_id":"{id}","success":false}}}}"#)), "{answer}");
     }
-    let empty = world.hear(&mut c, r#"{"type":"register_request","data":{}}"#);
-    assert!(matches!(empty, Heard::Refused(Refusal::BadName, Some(_))));
-    let nothing = world.hear(&mut c, r#"{"type":"register_request"}"#);
-    assert!(matches!(nothing, Heard::Refused(Refusal::Malformed(_), None)));
+    let empty = world.refusal(&mut c, &Frame::text(r#"{"type":"register_request","data":{}}"#));
+    assert!(matches!(empty, (Refusal::BadName, Some(_))));
+    let nothing = world.refusal(&mut c, &Frame::text(r#"{"type":"register_request"}"#));
+    assert!(matches!(nothing, (Refusal::Malformed(_), None)));
 }
 
 #[test]
@@ -287,11 +299,11 @@ fn c_refuses_without_a_word_and_stays() {
         &DATA.replace("aGk=", "not base64"),
         &format!("{DATA} {DATA}"),
     ] {
-        let heard = world.hear(&mut c, text);
-        assert!(matches!(heard, Heard::Refused(_, None)), "{text:.200}: {heard:?}");
+        let (_, answer) = world.refusal(&mut c, &Frame::text(text));
+        assert_eq!(answer, None, "{text:.200}");
     }
-    let invalid = world.hear_frame(&mut c, &Frame::Binary(Bytes::from_static(b"\xff")));
-    assert!(matches!(invalid, Heard::Refused(Refusal::Malformed(_), None)));
+    let invalid = world.refusal(&mut c, &Frame::Binary(Bytes::from_static(b"\xff")));
+    assert!(matches!(invalid, (Refusal::Malformed(_), None)));
     let missed = Event::Refused { refusal: Refusal::NoSuchPeer, to: Some(Name::from("B1")), tag: None };
     assert_eq!(world.say(&mut c, &missed), []);
 }
@@ -312,9 +324,8 @@ fn c_tells_of_errors_when_asked() {
     assert!(without_id(&text).starts_with(r#"{"id":"<id>","type":"error","timestamp":"2026-11-20T17:42:00.360655523Z","data":{"code":"no-such-peer","message":""#), "{text}");
     assert!(text.ends_with(r#","to_id":"B1","ref":"m3"}}"#), "{text}");
 
-    let Heard::Refused(Refusal::UnknownType, Some(answer)) = world.hear(&mut c, r#"{"id":"m9","type":"bogus"}"#) else {
-        panic!()
-    };
+    let bogus = Frame::text(r#"{"id":"m9","type":"bogus"}"#);
+    let (Refusal::UnknownType, Some(answer)) = world.refusal(&mut c, &bogus) else { panic!() };
     assert!(text_of(&answer).contains(r#""code":"unknown-type""#) && text_of(&answer).ends_with(r#""ref":"m9"}}"#));
 }
 
@@ -446,7 +457,7 @@ fn a_and_b_close_at_what_they_cannot_read() {
         }
         let nobody = wrap(dialect, "sdp", r#"{"id":"x1","SessionDescription":{"type":"offer","sdp":""}}"#);
         let answer = Frame::text("target not found");
-        assert_eq!(world.hear(&mut server, &nobody), Heard::Refused(Refusal::NoSuchPeer, Some(answer.clone())));
+        assert_eq!(world.refusal(&mut server, &Frame::text(nobody)), (Refusal::NoSuchPeer, Some(answer.clone())));
         let missed = Event::Refused { refusal: Refusal::NoSuchPeer, to: Some(Name::from("x2")), tag: None };
         assert_eq!(world.say(&mut server, &missed), [Said::Frame(answer)]);
         assert_eq!(world.say(&mut server, &refused(Refusal::NotYourName)), []);
