@@ -123,10 +123,16 @@ impl World {
         }
     }
 
-    /// Cuts the signaling connection of an agent; both ends are told.
+    /// Cuts the signaling connection of an agent: what is on the wire is lost, both ends are told.
     pub fn cut(&mut self, agent: usize) {
         let cut: Vec<ConnId> = self.wires.iter().filter(|(_, w)| w.agent == agent).map(|(conn, _)| *conn).collect();
         for conn in cut {
+            self.packets.retain(|_, packet| match packet {
+                Packet::ToServer(Input::Frame { conn: of, .. }) | Packet::ToAgent(_, Input::Frame { conn: of, .. }) => {
+                    *of != conn
+                }
+                _ => true,
+            });
             self.hang_up(conn, CloseReason::Eof, CloseReason::Eof);
         }
     }
