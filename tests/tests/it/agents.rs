@@ -10,6 +10,9 @@ use enishi_tests::world::{Path, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// On a lossy path. SCTP waits 3 s, then 6 s, then 12 s before it repeats the first word of an association.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 fn is_resumed(notice: &AgentNotice) -> bool {
     matches!(notice, AgentNotice::Registered { resumed: true, .. })
 }
@@ -25,7 +28,7 @@ fn connected(dialect: Dialect, seed: u64, path: Path) -> World {
     world.add(dialect, "bob", None);
     world.run(SECOND);
     world.add(dialect, "alice", Some("bob"));
-    world.until(SECOND * 20, "the channel opens", |world| world.is_open(0) && world.is_open(1));
+    world.until(PATIENCE, "the channel opens", |world| world.is_open(0) && world.is_open(1));
     world
 }
 
@@ -41,7 +44,7 @@ fn two_agents_talk_through_loss_and_reordering() {
             world.say(0, text);
             world.run(SECOND / 50);
         }
-        world.until(SECOND * 30, "all arrive", |world| (0..2).all(|i| world.texts(i).len() == texts.len()));
+        world.until(PATIENCE, "all arrive", |world| (0..2).all(|i| world.texts(i).len() == texts.len()));
         for index in [0, 1] {
             assert!(world.texts(index).iter().eq(texts.iter()), "seed {seed}: in order and once");
         }
@@ -128,7 +131,7 @@ fn glare_gives_one_connection() {
         world.path = LOSSY;
         world.add(Dialect::Enishi, "bob", Some("alice"));
         world.add(Dialect::Enishi, "alice", Some("bob"));
-        world.until(SECOND * 20, "the channel opens", |world| world.is_open(0) && world.is_open(1));
+        world.until(PATIENCE, "the channel opens", |world| world.is_open(0) && world.is_open(1));
         world.run(SECOND * 30);
         for index in [0, 1] {
             let connected = |n: &AgentNotice| matches!(n, AgentNotice::Peer { state: PeerState::Connected, .. });
