@@ -2,3 +2,4 @@
 
 pub mod bench_server;
 pub mod hub_model;
+pub mod world;

@@ -1,5 +1,6 @@
 //! All integration tests, one binary.
 
+mod agents;
 mod conformance;
 mod enishi_v1;
 mod hub;
