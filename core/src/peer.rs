@@ -38,8 +38,7 @@ use crate::signal::{Payload, Signal};
 /// How often the round-trip time is refreshed.
 const STATS_EVERY: Duration = Duration::from_secs(1);
 
-/// STUN checks repeat at least this often and this many times: a dead path is noticed within about 15 s
-/// (`str0m.md` 2.5).
+/// STUN checks that are not answered repeat this often and this many times. str0m's defaults are lazier.
 const STUN_RTO_MAX: Duration = Duration::from_secs(1);
 const STUN_RETRANSMITS: usize = 4;
 
@@ -347,7 +346,7 @@ impl Peer {
         contained(accepts).unwrap_or(false)
     }
 
-    /// Takes a datagram. One that cannot be read is ignored.
+    /// Takes a datagram. One that [`Peer::accepts`] does not want is ignored.
     pub fn receive_datagram(
         &mut self,
         now: Instant,
@@ -359,10 +358,19 @@ impl Peer {
         self.told = self.told.max(now);
         let result = self.mutate(now, out, |rtc| {
             let Ok(datagram) = Receive::new(Protocol::Udp, remote, local, bytes) else { return Ok(false) };
-            rtc.handle_input(Input::Receive(now, datagram)).map(|()| true)
+            let input = Input::Receive(now, datagram);
+            if !rtc.accepts(&input) {
+                return Ok(false);
+            }
+            rtc.handle_input(input).map(|()| true)
         });
         match result {
-            Some(Ok(true)) => self.bytes_received += bytes.len() as u64,
+            Some(Ok(true)) => {
+                self.bytes_received += bytes.len() as u64;
+                if self.recovery.received(now) {
+                    self.set_state(PeerState::Connected, out);
+                }
+            }
             // Anybody can send a datagram from anybody's address: it must not end the connection.
             Some(Err(error)) => out.push(PeerEffect::Skipped(format!("a datagram from {remote}: {error}"))),
             Some(Ok(false)) | None => {}
@@ -424,6 +432,14 @@ impl Peer {
         self.settle(now, out);
     }
 
+    /// Signals may have been lost: says again what the remote may be waiting for.
+    pub fn repeat(&mut self, now: Instant, out: &mut Vec<PeerEffect>) {
+        if self.rtc.is_some() && self.closing.is_none() {
+            self.repeat_lost(now, out);
+        }
+        self.settle(now, out);
+    }
+
     /// Says goodbye to the remote peer, once it has acknowledged what was sent; [`PeerState::Closed`] follows within
     /// a few seconds, at once if there is no path.
     pub fn close(&mut self, now: Instant, out: &mut Vec<PeerEffect>) {
@@ -472,13 +488,39 @@ impl Peer {
     /// One mutation of str0m at `now`, and then its outputs until it sleeps. `None`: the connection is over, perhaps
     /// by this.
     fn mutate<T>(&mut self, now: Instant, out: &mut Vec<PeerEffect>, change: impl FnOnce(&mut Rtc) -> T) -> Option<T> {
+        self.advance(now, out)?;
+        let result = self.contain(out, change)?;
+        self.drain(now, out);
+        Some(result)
+    }
+
+    /// The same for a change that str0m may refuse. What is left after that is not worth keeping.
+    fn try_mutate<T>(
+        &mut self,
+        now: Instant,
+        out: &mut Vec<PeerEffect>,
+        change: impl FnOnce(&mut Rtc) -> Result<T, RtcError>,
+    ) -> Option<T> {
+        self.advance(now, out)?;
+        match self.contain(out, change)? {
+            Ok(result) => {
+                self.drain(now, out);
+                Some(result)
+            }
+            Err(error) => {
+                self.fail(to_fault(&error), out);
+                None
+            }
+        }
+    }
+
+    /// Brings str0m's clock to `now`.
+    fn advance(&mut self, now: Instant, out: &mut Vec<PeerEffect>) -> Option<()> {
         if now > self.told {
             self.tell_time(now, out)?;
             self.drain(now, out);
         }
-        let result = self.contain(out, change)?;
-        self.drain(now, out);
-        Some(result)
+        Some(())
     }
 
     /// Calls str0m. A panic in there ends the connection.
@@ -523,7 +565,10 @@ impl Peer {
         loop {
             match self.contain(out, Rtc::poll_output)? {
                 Ok(Output::Timeout(_)) if self.rtc.as_ref().is_some_and(|rtc| !rtc.is_alive()) => {
-                    self.finish(out);
+                    match self.closing {
+                        Some(_) => self.finish(out),
+                        None => self.fail(PeerFault::Refused("str0m gave the connection up".into()), out),
+                    }
                     return None;
                 }
                 Ok(Output::Timeout(at)) => return Some(at),
@@ -539,23 +584,26 @@ impl Peer {
 
     fn transmit(&mut self, datagram: Transmit, out: &mut Vec<PeerEffect>) {
         let bytes = Vec::from(datagram.contents);
-        self.bytes_sent += bytes.len() as u64;
-        // DTLS (RFC 7983, 7) goes over the selected pair only.
+        // DTLS (RFC 7983, 7) goes over the selected pair; over a lost one it must not (RFC 7675, 5.1).
         if bytes.first().is_some_and(|kind| (20..64).contains(kind)) {
+            if self.state == PeerState::Disconnected {
+                return;
+            }
             self.path = Some((datagram.source, datagram.destination));
         }
+        self.bytes_sent += bytes.len() as u64;
         out.push(PeerEffect::Transmit { local: datagram.source, remote: datagram.destination, bytes });
     }
 
     fn event(&mut self, now: Instant, event: Event, out: &mut Vec<PeerEffect>) {
         match event {
             Event::Connected => {
-                self.recovery.secured();
+                self.recovery.secured(now);
                 self.set_state(PeerState::Connected, out);
             }
             Event::IceConnectionStateChange(ice) => match ice {
                 IceConnectionState::Connected | IceConnectionState::Completed => {
-                    if self.recovery.paired() {
+                    if self.recovery.paired(now) {
                         self.set_state(PeerState::Connected, out);
                     }
                 }

@@ -107,6 +107,16 @@ impl Peer {
         }
     }
 
+    /// Repeats an offer that is outstanding. Without one, and without a connection, our answer may be what was lost:
+    /// an offer brings the exchange to a new end, crossed or not.
+    pub(super) fn repeat_lost(&mut self, now: Instant, out: &mut Vec<PeerEffect>) {
+        if self.negotiation.pending.is_some()
+            || (self.state != PeerState::Connected && self.negotiation.local.is_some())
+        {
+            self.restart_or_repeat(now, out);
+        }
+    }
+
     /// Opens the channels that wait, and offers if that or a wanted restart needs it.
     pub(super) fn offer_if_needed(&mut self, now: Instant, out: &mut Vec<PeerEffect>) {
         if self.negotiation.pending.is_some() || self.closing.is_some() {
@@ -163,14 +173,8 @@ impl Peer {
             return;
         }
         let Some((remote, offer)) = self.read_remote(text, SdpOffer::from_sdp_string, out) else { return };
-        let answer = self.mutate(now, out, |rtc| rtc.sdp_api().accept_offer(offer));
-        let answer = match answer {
-            Some(Ok(answer)) => answer.to_sdp_string(),
-            Some(Err(error)) => {
-                return self.fail(PeerFault::Refused(format!("the offer: {}", sdp::quote(&error.to_string()))), out);
-            }
-            None => return,
-        };
+        let answer = self.try_mutate(now, out, |rtc| rtc.sdp_api().accept_offer(offer));
+        let Some(answer) = answer.map(|answer| answer.to_sdp_string()) else { return };
         let fresh = self.is_fresh(&remote);
         if let Some(pending) = self.negotiation.pending.take() {
             self.channels.rolled_back();
@@ -192,12 +196,9 @@ impl Peer {
         }
         let Some((remote, answer)) = self.read_remote(text, SdpAnswer::from_sdp_string, out) else { return };
         let Some(pending) = self.negotiation.pending.take() else { return };
-        match self.mutate(now, out, |rtc| rtc.sdp_api().accept_answer(pending.changes, answer)) {
-            Some(Ok(())) => {}
-            Some(Err(error)) => {
-                return self.fail(PeerFault::Refused(format!("the answer: {}", sdp::quote(&error.to_string()))), out);
-            }
-            None => return,
+        let accepted = self.try_mutate(now, out, |rtc| rtc.sdp_api().accept_answer(pending.changes, answer));
+        if accepted.is_none() {
+            return;
         }
         self.channels.answered();
         self.take_remote(now, remote, out);
