@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use str0m::Candidate;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 
+use super::drive::contained;
 use super::sdp::{self, Description};
-use super::{Peer, PeerEffect, PeerFault, PeerState, contained};
+use super::{Peer, PeerEffect, PeerFault, PeerState};
 use crate::limits;
 use crate::signal::{self, Signal};
 
@@ -15,6 +16,9 @@ const RESEND_AFTER: Duration = Duration::from_secs(3);
 
 /// How often the remote may cross our offers. Each time costs a little memory in str0m that is not given back.
 const ROLLBACKS: u32 = 100;
+
+/// The longest candidate, its generation's name included, in bytes. Real ones have about 100.
+const CANDIDATE_BYTES: usize = 1024;
 
 /// Where the exchange of descriptions stands.
 #[derive(Debug, Default)]
@@ -261,11 +265,16 @@ impl Peer {
         if given.candidate.trim().is_empty() {
             return;
         }
+        let bytes = given.candidate.len() + given.username_fragment.as_ref().map_or(0, String::len);
+        if bytes > CANDIDATE_BYTES {
+            return skip(format!("a candidate of {bytes} bytes"), out);
+        }
         let Some(remote) = &self.negotiation.remote else {
             if self.negotiation.early.len() >= limits::EARLY_SIGNALS {
                 return skip("a candidate: too many came before the description".into(), out);
             }
-            return self.negotiation.early.push(given);
+            // The section that it names says nothing: all are bundled.
+            return self.negotiation.early.push(signal::Candidate { sdp_mid: None, ..given });
         };
         if self.negotiation.remote_candidates >= limits::EARLY_SIGNALS {
             return skip("a candidate: the remote sent too many".into(), out);
