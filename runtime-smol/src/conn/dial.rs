@@ -103,7 +103,7 @@ async fn shake(mut wire: Wire, accept: &str, target: &Target) -> Result<Open, St
     let (len, response) = loop {
         match poll_fn(|cx| wire.poll_fill(cx, &mut bytes)).await {
             Ok(1..) => {}
-            Ok(0) => return Err("the server closed the connection".into()),
+            Ok(0) => return Err("the server closed the connection without an answer".into()),
             Err(error) => return Err(clause(&error)),
         }
         match Response::try_parse(&bytes) {
