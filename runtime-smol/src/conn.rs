@@ -7,6 +7,7 @@ pub(crate) mod dial;
 mod talk;
 mod wire;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::TcpStream;
 use std::pin::Pin;
@@ -19,7 +20,7 @@ use enishi_core::limits::{BODY_BYTES, HEAD_BYTES};
 use enishi_core::machine::{CloseReason, ConnId, Frame, FrameFault};
 use smol::channel::{Receiver, Sender};
 use smol::future::{or, poll_fn, yield_now};
-use smol::io::AsyncWriteExt;
+use smol::io::AsyncWrite;
 use smol::stream::Stream;
 use smol::{Async, Timer};
 use tungstenite::protocol::Role;
@@ -41,11 +42,11 @@ const NEWS_BYTES: usize = 256;
 /// What the main task wants of a connection.
 pub(crate) enum Op {
     /// Write an answer.
-    Respond(Response),
+    Respond(Box<Response>),
     /// Write the 101 and speak WebSocket.
     Upgrade {
         /// The 101.
-        response: Response,
+        response: Box<Response>,
         /// The longest message to accept, in bytes.
         max_message_bytes: usize,
     },
@@ -117,12 +118,14 @@ pub(crate) struct Link {
     /// Below zero if the last piece of news was large.
     window: i64,
     reading: bool,
+    /// Ops that came while an answer was written.
+    stash: VecDeque<Op>,
 }
 
 impl Link {
     /// The task's ends of the channels of `conn`.
     pub(crate) fn new(conn: ConnId, ops: Receiver<Op>, events: Sender<Event>) -> Self {
-        Link { conn, ops: Box::pin(ops), events, window: WINDOW_BYTES, reading: true }
+        Link { conn, ops: Box::pin(ops), events, window: WINDOW_BYTES, reading: true, stash: VecDeque::new() }
     }
 
     async fn tell(&mut self, news: News) {
@@ -133,7 +136,33 @@ impl Link {
 
     /// The next op; None once the main task has let go.
     fn poll_op(&mut self, cx: &mut Context<'_>) -> Poll<Option<Op>> {
-        self.ops.as_mut().poll_next(cx)
+        match self.stash.pop_front() {
+            Some(op) => Poll::Ready(Some(op)),
+            None => self.ops.as_mut().poll_next(cx),
+        }
+    }
+
+    /// Writes an answer. Once the connection is to close, because it is the `last` or by order, it has [`LINGER`] for it.
+    async fn write(&mut self, wire: &mut Wire, bytes: &[u8], last: bool) -> Result<(), CloseReason> {
+        let mut patience = if last { Timer::after(LINGER) } else { Timer::never() };
+        let mut written = 0;
+        poll_fn(|cx| {
+            while let Poll::Ready(Some(op)) = self.ops.as_mut().poll_next(cx) {
+                if let Op::Close { .. } = op {
+                    patience.set_after(LINGER);
+                }
+                self.stash.push_back(op);
+            }
+            while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+                match Pin::new(&mut *wire).poll_write(cx, rest) {
+                    Poll::Ready(Ok(more)) => written += more,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(failed(&error))),
+                    Poll::Pending => return Pin::new(&mut patience).poll(cx).map(|_| Err(CloseReason::Local)),
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
     }
 }
 
@@ -191,18 +220,19 @@ async fn requests(mut wire: Wire, link: &mut Link) -> Head {
         match turn.await {
             Turn::Op(None) => return Head::Over(CloseReason::Local),
             Turn::Op(Some(Op::Respond(response))) => {
-                if let Err(error) = wire.write_all(&response.encode()).await {
-                    return Head::Over(failed(&error));
+                let last = response.close || refused;
+                if let Err(reason) = link.write(&mut wire, &response.encode(), last).await {
+                    return Head::Over(reason);
                 }
-                if response.close || refused {
+                if last {
                     return Head::Over(farewell(wire).await);
                 }
                 (answered, fresh) = (true, true);
             }
             Turn::Op(Some(Op::Upgrade { response, max_message_bytes })) => {
-                return match wire.write_all(&response.encode()).await {
+                return match link.write(&mut wire, &response.encode(), false).await {
                     Ok(()) => Head::Upgraded(wire, bytes, max_message_bytes),
-                    Err(error) => Head::Over(failed(&error)),
+                    Err(reason) => Head::Over(reason),
                 };
             }
             Turn::Op(Some(Op::Close { .. })) => return Head::Over(farewell(wire).await),

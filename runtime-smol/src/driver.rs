@@ -253,9 +253,9 @@ fn drain<M: Machine>(
 /// Carries out one output, without waiting; a notice is handed back.
 fn act<N>(io: &mut Io<'_>, output: Output<N>) -> Option<N> {
     match output {
-        Output::Respond { conn, response } => io.tell(conn, Op::Respond(response)),
+        Output::Respond { conn, response } => io.tell(conn, Op::Respond(Box::new(response))),
         Output::Upgrade { conn, response, max_message_bytes } => {
-            io.tell(conn, Op::Upgrade { response, max_message_bytes });
+            io.tell(conn, Op::Upgrade { response: Box::new(response), max_message_bytes });
         }
         Output::Send { conn, frame } => io.send(conn, frame),
         Output::Read { conn, on } => io.read(conn, on),

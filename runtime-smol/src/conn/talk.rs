@@ -29,8 +29,9 @@ const BATCH_BYTES: usize = 16 * 1024;
 /// What one message counts in a batch beside its payload; more than the longest frame header (14 bytes).
 const FRAME_BYTES: usize = 16;
 
-/// Bytes of one read. The library's default of 128 KiB is zeroed before every read and kept by every connection.
-const READ_BYTES: usize = 4 * 1024;
+/// The library's read buffer, filled from memory by [`Wire`]. The default of 128 KiB is zeroed before every read and
+/// kept by every connection.
+const READ_BYTES: usize = 1024;
 
 /// The library's settings for a connection that takes messages up to `max_message_bytes`.
 pub(super) fn config(max_message_bytes: usize) -> WebSocketConfig {
