@@ -40,6 +40,7 @@ pub(crate) struct Conn {
     ended: bool,
     /// There may be something to deliver without a read.
     resumed: bool,
+    lingers: bool,
     /// Whether it stands in the ready list.
     pub(crate) queued: bool,
     /// Whether it stands in the list of those to flush.
@@ -105,6 +106,7 @@ impl Conn {
             hung_up: false,
             ended: false,
             resumed: false,
+            lingers: false,
             queued: false,
             dirty: false,
         }
@@ -373,9 +375,9 @@ impl Conn {
         }
     }
 
-    /// Whether only time bounds what it still waits for.
-    pub(crate) fn is_closing(&self) -> bool {
-        matches!(self.phase, Phase::Closing { .. })
+    /// Whether, from now on, only time bounds what it still waits for. True once.
+    pub(crate) fn begins_to_linger(&mut self) -> bool {
+        matches!(self.phase, Phase::Closing { .. }) && !mem::replace(&mut self.lingers, true)
     }
 
     /// Whether it is over, and how; `late` means that it has had the time to end by itself.

@@ -4,7 +4,8 @@ use std::io;
 
 use enishi_core::limits::CLOSE_REASON_BYTES;
 use enishi_core::machine::{CloseReason, Frame, FrameFault};
-use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::protocol::frame::Frame as Wire;
+use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Bytes, Error};
 
@@ -24,6 +25,7 @@ const FRAME_BYTES: usize = 16;
 /// tungstenite and what it does not tell.
 pub(super) struct Talk {
     context: WebSocketContext,
+    role: Role,
     /// Our close frame is sent.
     pub(super) closing: bool,
     /// The remote broke the protocol: nothing is read any more.
@@ -49,7 +51,7 @@ impl Talk {
             .write_buffer_size(0)
             .max_message_size(Some(max_message_bytes))
             .max_frame_size(Some(max_message_bytes));
-        Talk { context: WebSocketContext::new(role, Some(config)), closing: false, faulty: false }
+        Talk { context: WebSocketContext::new(role, Some(config)), role, closing: false, faulty: false }
     }
 
     /// The next message in `chunk`. Pings and close frames are answered into `out`.
@@ -89,18 +91,22 @@ impl Talk {
         if out.len() + len + FRAME_BYTES > WAITING_BYTES {
             return Err(Full);
         }
-        let (message, counted) = match frame {
-            Frame::Text(text) => (Message::Text(text), true),
-            Frame::Binary(bytes) => (Message::Binary(bytes), true),
-            Frame::Ping => (Message::Ping(Bytes::new()), false),
-            Frame::Pong => (Message::Pong(Bytes::new()), false),
+        if !self.context.can_write() {
+            return Ok(());
+        }
+        let counted = matches!(frame, Frame::Text(_) | Frame::Binary(_));
+        let frame = match frame {
+            Frame::Text(text) => Wire::message(text, OpCode::Data(Data::Text), true),
+            Frame::Binary(bytes) => Wire::message(bytes, OpCode::Data(Data::Binary), true),
+            Frame::Ping => Wire::ping(Bytes::new()),
+            Frame::Pong => Wire::pong(Bytes::new()),
         };
         let mut pipe = Pipe { input: &mut &[][..], out, replying: false };
-        let mut written = self.context.write(&mut pipe, message);
-        if !counted && written.is_ok() {
-            // A pong is held back until the next write or flush.
-            written = self.context.flush(&mut pipe);
-        }
+        // A server's frame is not masked, so tungstenite's own buffer, which keeps its size, can be left out.
+        let written = match self.role {
+            Role::Server => frame.format(&mut pipe),
+            Role::Client => self.context.write(&mut pipe, Message::Frame(frame)),
+        };
         if counted && written.is_ok() {
             out.mark(len);
         }

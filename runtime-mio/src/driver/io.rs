@@ -174,16 +174,12 @@ impl<C> Io<C> {
     /// Does something to a connection, if it is still there, and sees to what it then needs.
     pub(super) fn with(&mut self, id: ConnId, change: impl FnOnce(&mut Conn)) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        let was_closing = conn.is_closing();
         change(conn);
         if conn.has_work() && !mem::replace(&mut conn.queued, true) {
             self.ready.push_back(Source::Conn(id));
         }
         if !mem::replace(&mut conn.dirty, true) {
             self.dirty.push(id);
-        }
-        if conn.is_closing() && !was_closing {
-            self.deadlines.insert((Instant::now() + LINGER, Due::Linger(id)));
         }
     }
 
@@ -208,7 +204,6 @@ impl<C> Io<C> {
         for id in mem::take(&mut self.dirty) {
             let Some(conn) = self.conns.get_mut(&id) else { continue };
             conn.dirty = false;
-            let was_closing = conn.is_closing();
             conn.flush();
             if conn.has_sent() {
                 self.credited.push(id);
@@ -218,7 +213,7 @@ impl<C> Io<C> {
             }
             if let Some(over) = conn.over(false) {
                 self.finish(id, over);
-            } else if conn.is_closing() && !was_closing {
+            } else if conn.begins_to_linger() {
                 self.deadlines.insert((Instant::now() + LINGER, Due::Linger(id)));
             }
         }
