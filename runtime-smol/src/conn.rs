@@ -20,7 +20,6 @@ use enishi_core::limits::{BODY_BYTES, HEAD_BYTES};
 use enishi_core::machine::{CloseReason, ConnId, Frame, FrameFault};
 use smol::channel::{Receiver, Sender};
 use smol::future::{or, poll_fn, yield_now};
-use smol::io::AsyncWrite;
 use smol::stream::Stream;
 use smol::{Async, Timer};
 use tungstenite::protocol::Role;
@@ -34,7 +33,7 @@ use crate::driver::Event;
 const LINGER: Duration = Duration::from_secs(5);
 
 /// What a connection may have under way to the main task: beyond it, it stops reading until [`Op::More`].
-const WINDOW_BYTES: i64 = 64 * 1024;
+const WINDOW_BYTES: usize = 64 * 1024;
 
 /// What one piece of news counts in that window beside its payload.
 const NEWS_BYTES: usize = 256;
@@ -90,12 +89,14 @@ pub(crate) enum News {
 }
 
 impl News {
-    /// What it counts in the connection's window; 0 for what did not come from reading.
+    /// What it counts in the connection's window. A request counts as all of it: nothing is read behind it before the
+    /// machine had its say, so that an answer given at once still goes to a client that has sent its last byte.
     pub(crate) fn weight(&self) -> usize {
         match self {
+            News::Request(_) => WINDOW_BYTES,
             News::Frame(frame) => NEWS_BYTES + frame.len(),
             News::Heard => NEWS_BYTES,
-            News::Request(_) | News::BadRequest(_) | News::Fault(_) | News::Sent { .. } | News::Closed(_) => 0,
+            News::BadRequest(_) | News::Fault(_) | News::Sent { .. } | News::Closed(_) => 0,
         }
     }
 
@@ -125,7 +126,7 @@ pub(crate) struct Link {
 impl Link {
     /// The task's ends of the channels of `conn`.
     pub(crate) fn new(conn: ConnId, ops: Receiver<Op>, events: Sender<Event>) -> Self {
-        Link { conn, ops: Box::pin(ops), events, window: WINDOW_BYTES, reading: true, stash: VecDeque::new() }
+        Link { conn, ops: Box::pin(ops), events, window: WINDOW_BYTES as i64, reading: true, stash: VecDeque::new() }
     }
 
     async fn tell(&mut self, news: News) {
@@ -145,7 +146,7 @@ impl Link {
     /// Writes an answer. Once the connection is to close, because it is the `last` or by order, it has [`LINGER`] for it.
     async fn write(&mut self, wire: &mut Wire, bytes: &[u8], last: bool) -> Result<(), CloseReason> {
         let mut patience = if last { Timer::after(LINGER) } else { Timer::never() };
-        let mut written = 0;
+        wire.put(bytes);
         poll_fn(|cx| {
             while let Poll::Ready(Some(op)) = self.ops.as_mut().poll_next(cx) {
                 if let Op::Close { .. } = op {
@@ -153,14 +154,10 @@ impl Link {
                 }
                 self.stash.push_back(op);
             }
-            while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
-                match Pin::new(&mut *wire).poll_write(cx, rest) {
-                    Poll::Ready(Ok(more)) => written += more,
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(failed(&error))),
-                    Poll::Pending => return Pin::new(&mut patience).poll(cx).map(|_| Err(CloseReason::Local)),
-                }
+            match wire.poll_drain(cx) {
+                Poll::Ready(drained) => Poll::Ready(drained.map_err(|error| failed(&error))),
+                Poll::Pending => Pin::new(&mut patience).poll(cx).map(|_| Err(CloseReason::Local)),
             }
-            Poll::Ready(Ok(()))
         })
         .await
     }
@@ -211,7 +208,8 @@ async fn requests(mut wire: Wire, link: &mut Link) -> Head {
                 Parsed::Partial => {}
             }
         }
-        let wanted = link.reading && answered && !refused;
+        // Behind a request that waits for its answer, only the end of the stream matters.
+        let wanted = link.reading && link.window > 0 && !refused && (answered || bytes.len() < HEAD_BYTES);
         let turn = poll_fn(|cx| match link.poll_op(cx) {
             Poll::Ready(op) => Poll::Ready(Turn::Op(op)),
             Poll::Pending if wanted => wire.poll_fill(cx, &mut bytes).map(Turn::Filled),
@@ -237,7 +235,8 @@ async fn requests(mut wire: Wire, link: &mut Link) -> Head {
             }
             Turn::Op(Some(Op::Close { .. })) => return Head::Over(farewell(wire).await),
             Turn::Op(Some(Op::Read(on))) => (link.reading, fresh) = (on, true),
-            Turn::Op(Some(Op::Send(_) | Op::More(_))) => {}
+            Turn::Op(Some(Op::More(weight))) => link.window += weight as i64,
+            Turn::Op(Some(Op::Send(_))) => {}
             Turn::Filled(Ok(0)) => return Head::Over(CloseReason::Eof),
             Turn::Filled(Ok(_)) => {
                 fresh = true;

@@ -1,6 +1,7 @@
-//! A TCP stream with the habits that a hub needs: short reads are believed, and no source reads for ever.
+//! A TCP stream with the habits that a hub needs: short reads are believed, no source reads for ever, and writing goes to
+//! memory first, so that the WebSocket library never meets a socket that blocks.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,6 +14,9 @@ const TURN_BYTES: usize = 64 * 1024;
 
 /// Bytes of one system call. They pass through the stack, so that an idle connection keeps no buffer for them.
 const CHUNK_BYTES: usize = 8 * 1024;
+
+/// What an idle connection keeps for writing.
+const KEPT_BYTES: usize = 512;
 
 /// The stream.
 #[derive(Debug)]
@@ -27,6 +31,13 @@ pub(crate) struct Wire {
     /// Bytes that were read and not asked for yet, from `taken` on.
     ahead: Vec<u8>,
     taken: usize,
+    /// Bytes to write, from `written` on.
+    out: Vec<u8>,
+    written: usize,
+    /// The kernel took less than it was given.
+    blocked: bool,
+    /// What the library writes now goes nowhere.
+    muted: bool,
 }
 
 impl Wire {
@@ -34,7 +45,18 @@ impl Wire {
     pub(crate) fn new(tcp: Async<TcpStream>) -> Self {
         // Without it messages are late, not lost: no reason to refuse the connection.
         let _ = tcp.get_ref().set_nodelay(true);
-        Wire { tcp, drained: false, heard: false, left: TURN_BYTES, ahead: Vec::new(), taken: 0 }
+        Wire {
+            tcp,
+            drained: false,
+            heard: false,
+            left: TURN_BYTES,
+            ahead: Vec::new(),
+            taken: 0,
+            out: Vec::new(),
+            written: 0,
+            blocked: false,
+            muted: false,
+        }
     }
 
     /// Begins a turn of reading: of [`TURN_BYTES`], after which reads are refused without a wake-up to follow.
@@ -87,6 +109,42 @@ impl Wire {
         }
     }
 
+    /// Bytes that the kernel has not taken.
+    pub(crate) fn backlog(&self) -> usize {
+        self.out.len() - self.written
+    }
+
+    /// While `on`, what the library writes goes nowhere: its answers to pings that pile up.
+    pub(crate) fn mute(&mut self, on: bool) {
+        self.muted = on;
+    }
+
+    /// Adds bytes to be written.
+    pub(crate) fn put(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
+    /// Hands the kernel what was written, until it has it all.
+    pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < self.out.len() {
+            if self.blocked {
+                ready!(self.tcp.poll_writable(cx))?;
+                self.blocked = false;
+            }
+            match self.tcp.get_ref().write(&self.out[self.written..]) {
+                Ok(0) => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
+                Ok(written) => self.written += written,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.blocked = true,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        self.written = 0;
+        self.out.clear();
+        self.out.shrink_to(KEPT_BYTES);
+        Poll::Ready(Ok(()))
+    }
+
     /// Nothing more will be written.
     pub(crate) fn shut(&self) {
         // Fails only if the remote was faster.
@@ -117,8 +175,12 @@ impl AsyncRead for Wire {
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().tcp).poll_write(cx, bytes)
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if !this.muted {
+            this.put(bytes);
+        }
+        Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
