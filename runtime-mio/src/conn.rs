@@ -223,14 +223,17 @@ impl Conn {
 
     fn next_frame(&mut self, chunk: &mut &[u8]) -> Option<Event> {
         let Phase::Ws(talk) = &mut self.phase else { return None };
-        let mut stash: &[u8] = &self.unread;
-        let mut heard = talk.next(&mut stash, &mut self.out);
-        let used = self.unread.len() - stash.len();
+        let mut heard = Heard::Nothing;
+        if !self.unread.is_empty() {
+            let mut stash: &[u8] = &self.unread;
+            heard = talk.next(&mut stash, &mut self.out);
+            let left = stash.len();
+            self.unread.drain(..self.unread.len() - left);
+        }
         // Only when the bytes left over are used up, those of the chunk follow.
-        if matches!(heard, Heard::Nothing) && used == self.unread.len() {
+        if matches!(heard, Heard::Nothing) && self.unread.is_empty() {
             heard = talk.next(chunk, &mut self.out);
         }
-        self.forget(used);
         match heard {
             Heard::Nothing => None,
             Heard::Frame(frame) => Some(Event::Frame(frame)),
@@ -249,9 +252,11 @@ impl Conn {
         }
     }
 
-    /// Keeps what [`Conn::next`] left of a chunk because reading was switched off.
+    /// Keeps what [`Conn::next`] left of a chunk, if it left it because reading was switched off.
     pub(crate) fn keep(&mut self, chunk: &[u8]) {
-        self.unread.extend_from_slice(chunk);
+        if self.paused {
+            self.unread.extend_from_slice(chunk);
+        }
     }
 
     /// Whether frames, as opposed to requests, are expected: only then bytes are a sign of life worth telling.
