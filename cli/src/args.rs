@@ -81,7 +81,7 @@ pub struct SignalArgs {
     pub listen: Vec<SocketAddr>,
 
     /// Which driver runs the server
-    #[arg(long, value_enum, default_value_t = Runtime::Mio, env = "ENISHI_RUNTIME", hide_possible_values = false)]
+    #[arg(long, value_enum, default_value_t = Runtime::Mio, env = "ENISHI_RUNTIME")]
     pub runtime: Runtime,
 
     /// Origin that web pages may connect from, besides this host and loopback, or '*'; may be repeated
@@ -114,7 +114,7 @@ pub struct SignalArgs {
 #[derive(Debug, clap::Args)]
 pub struct Logging {
     /// How log lines on stderr look
-    #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "ENISHI_LOG_FORMAT")]
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text, env = "ENISHI_LOG_FORMAT")]
     pub log_format: LogFormat,
 
     /// Say more; twice for everything

@@ -204,7 +204,11 @@ pub fn nearest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
     }
     let begins = known.iter().find(|word| typed.len() > 1 && word.starts_with(typed));
     let most = if typed.chars().count() <= 4 { 1 } else { 2 };
-    let near = known.iter().map(|word| (distance(typed, word), *word)).min().filter(|(distance, _)| *distance <= most);
+    let near = known
+        .iter()
+        .map(|word| (strsim::osa_distance(typed, word), *word))
+        .min()
+        .filter(|(distance, _)| *distance <= most);
     begins.copied().or(near.map(|(_, word)| word))
 }
 
@@ -290,22 +294,6 @@ fn nearest_command(name: &str) -> Option<&'static str> {
 
 fn suggestion(near: Option<&str>) -> String {
     near.map_or_else(String::new, |near| format!(", did you mean '{near}'?"))
-}
-
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &cb) in b.iter().enumerate() {
-            let cost = diagonal + usize::from(ca != cb);
-            diagonal = row[j + 1];
-            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
