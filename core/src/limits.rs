@@ -135,3 +135,12 @@ pub const CHANNEL_BUFFER_BYTES: usize = 128 * 1024;
 
 /// Messages that an agent holds per channel while that buffer is full.
 pub const CHANNEL_QUEUE_MESSAGES: usize = 1024;
+
+/// The longest message that an agent takes from its signaling server, in bytes: a list of everybody on a full server.
+pub const SIGNALING_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Signals that an agent holds in all while its signaling connection is down.
+pub const HELD_SIGNALS: usize = 1024;
+
+/// Pairs of addresses whose peer an agent remembers. More are looked up anew.
+pub const ROUTES: usize = 1024;

@@ -1,1 +1,4 @@
-//! Skeleton.
+//! What the tests share: a server without sockets, a simulated network, processes of the real binary.
+
+pub mod bench_server;
+pub mod hub_model;

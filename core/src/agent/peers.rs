@@ -1,0 +1,860 @@
+//! The peer connections of an agent: who offers to whom, what is tried again, which datagram is whose.
+//!
+//! Knows no server: signals for remote peers leave as [`PeersEffect::Deliver`], while the owner said that there is
+//! somebody to deliver them ([`Peers::up`]).
+//!
+//! In glare one of two gives way (perfect negotiation, RFC 9429 4.1.8): it is the one whose id compares lower, byte
+//! for byte. Both ids are known to both sides before the first offer.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::agent::AgentNotice;
+use crate::agent::channels::Channels;
+use crate::agent::stun::{Gathering, StunEffect};
+use crate::deadlines::Deadlines;
+use crate::ids::Secrets;
+use crate::limits;
+use crate::peer::{ChannelKey, ChannelSpec, Peer, PeerConfig, PeerEffect, PeerFault, PeerState, SendError};
+use crate::signal::{Name, Payload, Refusal, Signal};
+
+/// Between two attempts to reach somebody who is not there.
+const ABSENT_RETRY: Duration = Duration::from_secs(2);
+
+/// For an answer to an offer, where the dialect would not say that nobody is there.
+const SILENT_RETRY: Duration = Duration::from_secs(5);
+
+/// For an answer to an offer, where the dialect would.
+const ANSWER: Duration = Duration::from_secs(15);
+
+/// For so long an address that a STUN server saw is taken as still mapped by the NAT (RFC 4787, REQ-5 asks for two
+/// minutes; many keep less).
+const MAPPING_FRESH: Duration = Duration::from_secs(15);
+
+/// The next wake-up of a connection is at least so far away: no connection can make the machine spin.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
+
+/// What the peer connections want done or tell.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum PeersEffect {
+    /// Carry a signal to a remote peer.
+    Deliver { to: Name, signal: Signal },
+    /// Send a datagram.
+    Datagram { local: SocketAddr, remote: SocketAddr, bytes: Vec<u8> },
+    /// Tell the embedding program.
+    Notice(AgentNotice),
+}
+
+/// How connections are set up.
+#[derive(Debug)]
+pub(super) struct Settings {
+    /// The host candidates.
+    pub(super) hosts: Vec<SocketAddr>,
+    /// STUN servers.
+    pub(super) stun: Vec<SocketAddr>,
+    /// The channel that an offer opens.
+    pub(super) channel: ChannelSpec,
+    /// As [`PeerConfig::channel_buffer_bytes`].
+    pub(super) channel_buffer_bytes: usize,
+    /// Whether the server says so when somebody is not there.
+    pub(super) told_of_absence: bool,
+}
+
+impl Settings {
+    /// For an answer to an offer.
+    fn patience(&self) -> Duration {
+        if self.told_of_absence { ANSWER } else { SILENT_RETRY }
+    }
+}
+
+/// All peer connections.
+#[derive(Debug)]
+pub(super) struct Peers {
+    settings: Settings,
+    secrets: Secrets,
+    me: Option<Name>,
+    up: bool,
+    remotes: BTreeMap<Name, Remote>,
+    /// Whom to offer to once we have a name.
+    wanted: BTreeSet<Name>,
+    routes: BTreeMap<(SocketAddr, SocketAddr), Name>,
+    /// Candidates that came before their offer.
+    early: VecDeque<(Name, Signal)>,
+    /// Signals that wait for the server to come back.
+    held: VecDeque<(Name, Signal)>,
+    gathering: Gathering,
+    gathered: Option<Instant>,
+    /// What the present or last gathering found: mapped address and base.
+    mapped: BTreeSet<(SocketAddr, SocketAddr)>,
+    timers: Deadlines<Timer>,
+    work: VecDeque<(Name, PeerEffect)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Stun,
+    /// An offer is unanswered for too long.
+    Offer(Name),
+    Connection(Name),
+}
+
+/// One remote peer.
+#[derive(Debug)]
+struct Remote {
+    peer: Peer,
+    state: PeerState,
+    channels: Channels,
+    /// Whether we began it.
+    ours: bool,
+    /// Our last offer and what we signaled after it, until it is answered or given up: said again if it was lost.
+    unanswered: Vec<Signal>,
+    /// The last attempt found nobody.
+    absent: bool,
+    /// That was told.
+    absence_told: bool,
+    /// Waits for the answers of STUN servers.
+    gathering: bool,
+    /// Signals were lost: ICE has to restart.
+    interrupted: bool,
+    restarted: Option<Instant>,
+    closing: bool,
+    /// Gave up before anybody answered: start over.
+    again: bool,
+}
+
+impl Peers {
+    /// No connection yet.
+    pub(super) fn new(settings: Settings, secrets: Secrets) -> Self {
+        Peers {
+            settings,
+            secrets,
+            me: None,
+            up: false,
+            remotes: BTreeMap::new(),
+            wanted: BTreeSet::new(),
+            routes: BTreeMap::new(),
+            early: VecDeque::new(),
+            held: VecDeque::new(),
+            gathering: Gathering::default(),
+            gathered: None,
+            mapped: BTreeSet::new(),
+            timers: Deadlines::default(),
+            work: VecDeque::new(),
+        }
+    }
+
+    /// Whether there is no connection.
+    pub(super) fn is_empty(&self) -> bool {
+        self.remotes.is_empty()
+    }
+
+    /// Signals can be delivered, from us under this name. Says again what may have been lost before.
+    pub(super) fn up(&mut self, now: Instant, me: Name, out: &mut Vec<PeersEffect>) {
+        (self.me, self.up) = (Some(me), true);
+        out.extend(self.held.drain(..).map(|(to, signal)| PeersEffect::Deliver { to, signal }));
+        for name in self.names() {
+            let Some(remote) = self.remotes.get_mut(&name) else { continue };
+            let interrupted = std::mem::take(&mut remote.interrupted);
+            if !remote.unanswered.is_empty() {
+                self.offer_again(now, &name, out);
+            } else if interrupted || (remote.ours && remote.state != PeerState::Connected) {
+                self.with(now, &name, |peer, effects| peer.restart(now, effects));
+            }
+        }
+        for name in std::mem::take(&mut self.wanted) {
+            self.offer(now, name, out);
+        }
+        self.settle(now, out);
+    }
+
+    /// Signals cannot be delivered until [`Peers::up`].
+    pub(super) fn down(&mut self) {
+        self.up = false;
+    }
+
+    /// Connects to somebody, now or as soon as we have a name.
+    pub(super) fn offer(&mut self, now: Instant, to: Name, out: &mut Vec<PeersEffect>) {
+        let Some(me) = &self.me else {
+            self.wanted.insert(to);
+            return;
+        };
+        if *me == to {
+            return fail(out, format!("{} is this peer itself; offer to another id", to.as_str()));
+        }
+        if let Some(remote) = self.remotes.get(&to) {
+            let (id, state) = (to.as_str(), remote.state);
+            return fail(out, format!("there is a connection with {id} already ({state:?}); try restart or close"));
+        }
+        if !self.create(now, &to, true, out) {
+            let most = limits::PEERS;
+            return fail(out, format!("there are {most} connections, which is the most; close one first"));
+        }
+        let spec = self.settings.channel.clone();
+        self.add_channel(now, &to, spec);
+        self.settle(now, out);
+    }
+
+    /// Opens a data channel to one peer or to all.
+    pub(super) fn open_channel(
+        &mut self,
+        now: Instant,
+        to: Option<Name>,
+        spec: &ChannelSpec,
+        out: &mut Vec<PeersEffect>,
+    ) {
+        if spec.label.len() > limits::LABEL_BYTES {
+            return fail(out, format!("a label has at most {} bytes; choose a shorter one", limits::LABEL_BYTES));
+        }
+        for name in self.targets(to, out) {
+            let Some(remote) = self.remotes.get_mut(&name) else { continue };
+            if remote.channels.find(Some(&spec.label)).is_some() {
+                let (id, label) = (name.as_str(), &spec.label);
+                fail(out, format!("there is a channel {label} with {id} already; send on it or choose another label"));
+            } else {
+                self.add_channel(now, &name, spec.clone());
+            }
+        }
+        self.settle(now, out);
+    }
+
+    /// Sends on the channel of a label, or on the first, to one peer or to all who have it.
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        to: Option<Name>,
+        label: Option<&str>,
+        payload: &Payload,
+        out: &mut Vec<PeersEffect>,
+    ) {
+        let one = to.is_some();
+        let mut found = false;
+        for name in self.targets(to, out) {
+            let Some(remote) = self.remotes.get_mut(&name) else { continue };
+            let id = name.as_str();
+            let Some(channel) = remote.channels.find(label) else {
+                if one {
+                    let have = remote.channels.labels();
+                    let have = if have.is_empty() { "none".to_owned() } else { have };
+                    fail(out, format!("there is no such channel with {id} (there: {have}); open it with channel"));
+                    return;
+                }
+                continue;
+            };
+            found = true;
+            let key = channel.key;
+            if channel.queue(payload.clone()) {
+                self.flush(now, &name, key, out);
+            } else {
+                let most = limits::CHANNEL_QUEUE_MESSAGES;
+                fail(out, format!("{most} messages wait for {id} already; this one was not sent, try again later"));
+            }
+        }
+        if !one && !found && !self.remotes.is_empty() {
+            let label = label.unwrap_or("any label");
+            fail(out, format!("nobody has a channel of {label}; open it with channel"));
+        }
+        self.settle(now, out);
+    }
+
+    /// Restarts ICE with a peer.
+    pub(super) fn restart(&mut self, now: Instant, name: Name, out: &mut Vec<PeersEffect>) {
+        for name in self.targets(Some(name), out) {
+            self.with(now, &name, |peer, effects| peer.restart(now, effects));
+        }
+        self.settle(now, out);
+    }
+
+    /// Closes the connection with a peer.
+    pub(super) fn close(&mut self, now: Instant, name: Name, out: &mut Vec<PeersEffect>) {
+        if self.wanted.remove(&name) {
+            return;
+        }
+        for name in self.targets(Some(name), out) {
+            self.close_one(now, &name);
+        }
+        self.settle(now, out);
+    }
+
+    /// Closes all connections that have nothing to send.
+    pub(super) fn close_idle(&mut self, now: Instant, out: &mut Vec<PeersEffect>) {
+        for name in self.names() {
+            if self.remotes.get(&name).is_some_and(|remote| remote.channels.waiting() == 0) {
+                self.close_one(now, &name);
+            }
+        }
+        self.settle(now, out);
+    }
+
+    /// Closes all connections. What was not sent by now will not be.
+    pub(super) fn close_all(&mut self, now: Instant, out: &mut Vec<PeersEffect>) {
+        for name in self.names() {
+            if let Some(remote) = self.remotes.get_mut(&name) {
+                lost_messages(&name, remote.channels.give_up(), out);
+            }
+            self.close_one(now, &name);
+        }
+        self.settle(now, out);
+    }
+
+    /// The connections and their counters.
+    pub(super) fn list(&self, out: &mut Vec<PeersEffect>) {
+        let peers = self.remotes.iter();
+        let peers = peers.map(|(name, remote)| (name.clone(), remote.peer.state(), remote.peer.stats())).collect();
+        out.push(PeersEffect::Notice(AgentNotice::Peers(peers)));
+    }
+
+    /// Takes a signal from a remote peer; relayed data is not for this module.
+    pub(super) fn receive_signal(&mut self, now: Instant, from: Name, signal: Signal, out: &mut Vec<PeersEffect>) {
+        let id = from.as_str();
+        if self.me.as_ref().is_none_or(|me| *me == from) {
+            return detail(out, format!("a signal from {id}, which is this peer itself, was skipped"));
+        }
+        match &signal {
+            Signal::Offer { sdp } => {
+                if !self.prepare_for_offer(now, &from, sdp, out) {
+                    let most = limits::PEERS;
+                    return detail(out, format!("an offer from {id} was skipped: there are {most} connections"));
+                }
+            }
+            Signal::Answer { .. } => match self.remotes.get_mut(&from) {
+                Some(remote) if !remote.unanswered.is_empty() => {
+                    remote.unanswered.clear();
+                    remote.absent = false;
+                    self.timers.clear(&Timer::Offer(from.clone()));
+                }
+                _ => return detail(out, format!("an answer from {id} was skipped: no offer of ours waits for one")),
+            },
+            Signal::Candidate(_) | Signal::EndOfCandidates { .. } => {
+                if !self.remotes.contains_key(&from) {
+                    return self.keep_early(from, signal, out);
+                }
+            }
+            Signal::Restart | Signal::Data { .. } => {
+                if !self.remotes.contains_key(&from) {
+                    return detail(out, format!("a request from {id} was skipped: there is no connection with it"));
+                }
+            }
+        }
+        self.with(now, &from, |peer, effects| peer.receive_signal(now, signal, effects));
+        self.settle(now, out);
+        self.give_early(now, &from);
+        self.settle(now, out);
+    }
+
+    /// The server refused a signal. `false`: that is not about an offer that is under way, and nothing was done.
+    ///
+    /// Some dialects do not say whom the signal was for. It was for the only one whom we wait for, if it is only one.
+    pub(super) fn refused(
+        &mut self,
+        now: Instant,
+        to: Option<&Name>,
+        refusal: Refusal,
+        out: &mut Vec<PeersEffect>,
+    ) -> bool {
+        let to = match to {
+            Some(to) => to.clone(),
+            None if refusal == Refusal::NoSuchPeer => {
+                let mut waiting = self.remotes.iter().filter(|(_, remote)| !remote.unanswered.is_empty());
+                let (Some((only, _)), None) = (waiting.next(), waiting.next()) else { return false };
+                only.clone()
+            }
+            None => return false,
+        };
+        let Some(remote) = self.remotes.get_mut(&to) else { return false };
+        if remote.unanswered.is_empty() || !is_passing(refusal) {
+            return false;
+        }
+        remote.absent = true;
+        self.timers.set(Timer::Offer(to.clone()), now + ABSENT_RETRY);
+        if !std::mem::replace(&mut remote.absence_told, true) {
+            out.push(PeersEffect::Notice(AgentNotice::Waiting { target: to }));
+        }
+        true
+    }
+
+    /// How many signals wait for an offer.
+    #[cfg(test)]
+    pub(super) fn early_count(&self) -> usize {
+        self.early.len()
+    }
+
+    /// Whether there is a connection with somebody, of whatever state.
+    pub(super) fn knows(&self, name: &Name) -> bool {
+        self.remotes.contains_key(name)
+    }
+
+    /// A signal could not be delivered: for want of a server, or of a word for it.
+    pub(super) fn undelivered(
+        &mut self,
+        now: Instant,
+        to: Name,
+        signal: Signal,
+        refusal: Refusal,
+        out: &mut Vec<PeersEffect>,
+    ) {
+        match (refusal, &signal) {
+            (Refusal::NotRegistered, _) => self.hold(to, signal, out),
+            // Without a word to ask for an offer, make one.
+            (_, Signal::Restart) => {
+                if let Some(remote) = self.remotes.get_mut(&to)
+                    && remote.restarted.replace(now) != Some(now)
+                {
+                    self.with(now, &to, |peer, effects| peer.restart(now, effects));
+                }
+            }
+            (_, Signal::EndOfCandidates { .. }) => {}
+            (refusal, signal) => {
+                let (kind, id) = (signal.kind(), to.as_str());
+                detail(out, format!("{kind:?} for {id} was not sent: {}", refusal.sentence()));
+            }
+        }
+        self.settle(now, out);
+    }
+
+    /// Takes a datagram of any connection or STUN server, or of nobody.
+    pub(super) fn receive_datagram(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        bytes: &[u8],
+        out: &mut Vec<PeersEffect>,
+    ) {
+        let mut found = Vec::new();
+        if self.gathering.receive(local, remote, bytes, &mut found) {
+            self.gathered(now, found, out);
+        } else if let Some(name) = self.route(now, local, remote, bytes) {
+            self.with(now, &name, |peer, effects| peer.receive_datagram(now, local, remote, bytes, effects));
+        }
+        self.settle(now, out);
+    }
+
+    /// Does what is due.
+    pub(super) fn timeout(&mut self, now: Instant, out: &mut Vec<PeersEffect>) {
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Stun => {
+                    let mut effects = Vec::new();
+                    self.gathering.timeout(now, &mut effects);
+                    self.gathered(now, effects, out);
+                }
+                Timer::Offer(name) => self.offer_again(now, &name, out),
+                Timer::Connection(name) => {
+                    self.with(now, &name, |peer, effects| peer.timeout(now, effects));
+                }
+            }
+            self.settle(now, out);
+        }
+    }
+
+    /// When [`Peers::timeout`] is due next, and what for.
+    pub(super) fn next_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.timers.next().map(|(at, timer)| match timer {
+            Timer::Stun => (at, "stun"),
+            Timer::Offer(_) => (at, "offer again"),
+            Timer::Connection(_) => (at, "peer"),
+        })
+    }
+}
+
+/// One connection.
+impl Peers {
+    fn names(&self) -> Vec<Name> {
+        self.remotes.keys().cloned().collect()
+    }
+
+    /// Those that a command names; if there are none, that is told.
+    fn targets(&self, to: Option<Name>, out: &mut Vec<PeersEffect>) -> Vec<Name> {
+        match to {
+            Some(name) if self.remotes.contains_key(&name) => vec![name],
+            Some(name) => {
+                let id = name.as_str();
+                fail(out, format!("there is no connection with {id}; peers lists them, offer {id} makes one"));
+                Vec::new()
+            }
+            None if self.remotes.is_empty() => {
+                fail(out, "there is no connection yet; offer to somebody, or wait for an offer".to_owned());
+                Vec::new()
+            }
+            None => self.names(),
+        }
+    }
+
+    /// Does something with a connection; what it wants goes to the work queue. Every way to a [`Peer`] is through here.
+    fn with<R>(
+        &mut self,
+        now: Instant,
+        name: &Name,
+        act: impl FnOnce(&mut Peer, &mut Vec<PeerEffect>) -> R,
+    ) -> Option<R> {
+        let remote = self.remotes.get_mut(name)?;
+        let mut effects = Vec::new();
+        let result = act(&mut remote.peer, &mut effects);
+        self.work.extend(effects.into_iter().map(|effect| (name.clone(), effect)));
+        match remote.peer.next_timeout() {
+            Some(at) => self.timers.set(Timer::Connection(name.clone()), at.max(now + SHORTEST_SLEEP)),
+            None => self.timers.clear(&Timer::Connection(name.clone())),
+        }
+        Some(result)
+    }
+
+    fn create(&mut self, now: Instant, name: &Name, ours: bool, out: &mut Vec<PeersEffect>) -> bool {
+        if self.remotes.len() >= limits::PEERS {
+            return false;
+        }
+        let remote = Remote {
+            peer: self.new_peer(now, name),
+            state: PeerState::Connecting,
+            channels: Channels::default(),
+            ours,
+            unanswered: Vec::new(),
+            absent: false,
+            absence_told: false,
+            gathering: false,
+            interrupted: false,
+            restarted: None,
+            closing: false,
+            again: false,
+        };
+        self.remotes.insert(name.clone(), remote);
+        self.gather(now, name, out);
+        true
+    }
+
+    fn new_peer(&self, now: Instant, name: &Name) -> Peer {
+        let polite = self.me.as_ref().is_some_and(|me| me < name);
+        let (hosts, channel_buffer_bytes) = (self.settings.hosts.clone(), self.settings.channel_buffer_bytes);
+        Peer::new(now, PeerConfig { polite, hosts, channel_buffer_bytes })
+    }
+
+    fn add_channel(&mut self, now: Instant, name: &Name, spec: ChannelSpec) {
+        let key = self.with(now, name, |peer, effects| peer.open_channel(now, spec.clone(), effects));
+        if let (Some(remote), Some(key)) = (self.remotes.get_mut(name), key) {
+            remote.channels.add(key, spec);
+        }
+    }
+
+    fn close_one(&mut self, now: Instant, name: &Name) {
+        if let Some(remote) = self.remotes.get_mut(name) {
+            remote.closing = true;
+            remote.unanswered.clear();
+        }
+        self.timers.clear(&Timer::Offer(name.clone()));
+        self.with(now, name, |peer, effects| peer.close(now, effects));
+    }
+
+    /// Makes sure that there is a connection for a remote's offer; `false` if there are too many.
+    fn prepare_for_offer(&mut self, now: Instant, from: &Name, sdp: &str, out: &mut Vec<PeersEffect>) -> bool {
+        if let Some(remote) = self.remotes.get(from) {
+            if remote.closing || remote.peer.is_foreign(sdp) {
+                // The program behind this id was started anew, and its old connection is dead.
+                self.close_one(now, from);
+                self.settle(now, out);
+                self.forget(from, out);
+            } else if remote.absent && self.me.as_ref().is_some_and(|me| me > from) {
+                // They are there now but never got our offer, which is the one that counts.
+                self.offer_again(now, from, out);
+            }
+        }
+        self.remotes.contains_key(from) || self.create(now, from, false, out)
+    }
+
+    /// Says the unanswered offer again, and what followed it.
+    fn offer_again(&mut self, now: Instant, name: &Name, out: &mut Vec<PeersEffect>) {
+        let Some(remote) = self.remotes.get_mut(name) else { return };
+        if !self.up || remote.unanswered.is_empty() {
+            return;
+        }
+        remote.absent = false;
+        let again = remote.unanswered.iter().cloned();
+        out.extend(again.map(|signal| PeersEffect::Deliver { to: name.clone(), signal }));
+        self.timers.set(Timer::Offer(name.clone()), now + self.settings.patience());
+    }
+
+    /// Sends what waits on a channel, as far as it takes it.
+    fn flush(&mut self, now: Instant, name: &Name, key: ChannelKey, out: &mut Vec<PeersEffect>) {
+        loop {
+            let Some(channel) = self.remotes.get_mut(name).and_then(|remote| remote.channels.get_mut(key)) else {
+                return;
+            };
+            if !channel.open {
+                return;
+            }
+            let Some(payload) = channel.queue.pop_front() else { return };
+            let label = channel.spec.label.clone();
+            let id = name.as_str();
+            match self.with(now, name, |peer, effects| peer.send(now, key, &payload, effects)) {
+                Some(Ok(())) => {
+                    let bytes = length(&payload);
+                    out.push(PeersEffect::Notice(AgentNotice::Sent { id: name.clone(), label, bytes }));
+                }
+                Some(Err(SendError::Full | SendError::NotOpen)) | None => {
+                    if let Some(channel) = self.remotes.get_mut(name).and_then(|remote| remote.channels.get_mut(key)) {
+                        channel.queue.push_front(payload);
+                    }
+                    return;
+                }
+                Some(Err(SendError::TooLong)) => {
+                    let bytes = length(&payload);
+                    fail(out, format!("{bytes} bytes are too long for a message to {id}; send it in parts"));
+                }
+                Some(Err(SendError::Empty)) => {
+                    fail(out, "an empty message cannot be sent; write at least one character".to_owned());
+                }
+            }
+        }
+    }
+
+    /// Works off what connections want, and what that makes them want.
+    fn settle(&mut self, now: Instant, out: &mut Vec<PeersEffect>) {
+        while let Some((name, effect)) = self.work.pop_front() {
+            match effect {
+                PeerEffect::Transmit { local, remote, bytes } => {
+                    out.push(PeersEffect::Datagram { local, remote, bytes });
+                }
+                PeerEffect::Signal(signal) => self.signal(now, name, signal, out),
+                PeerEffect::Skipped(what) => detail(out, format!("{}: {what}", name.as_str())),
+                effect => self.tell(now, &name, effect, out),
+            }
+        }
+    }
+
+    /// What the embedding program is told of.
+    fn tell(&mut self, now: Instant, name: &Name, effect: PeerEffect, out: &mut Vec<PeersEffect>) {
+        let Some(remote) = self.remotes.get_mut(name) else { return };
+        let id = name.clone();
+        let notice = match effect {
+            PeerEffect::State(PeerState::Closed) if remote.again && !remote.closing => {
+                return self.start_over(now, name, out);
+            }
+            PeerEffect::State(PeerState::Closed) => return self.forget(name, out),
+            PeerEffect::State(state) => {
+                remote.state = state;
+                remote.absence_told |= state == PeerState::Connected;
+                AgentNotice::Peer { id, state }
+            }
+            PeerEffect::Failed(PeerFault::NoPath) if !remote.unanswered.is_empty() => {
+                remote.again = true;
+                return;
+            }
+            PeerEffect::Failed(fault) => AgentNotice::PeerFailed { id, fault },
+            PeerEffect::ChannelOpened { channel, spec } => {
+                remote.channels.opened(channel, &spec);
+                out.push(PeersEffect::Notice(AgentNotice::ChannelOpened { id, spec }));
+                return self.flush(now, name, channel, out);
+            }
+            PeerEffect::Writable { channel } => return self.flush(now, name, channel, out),
+            PeerEffect::Message { channel, payload } => {
+                let Some(channel) = remote.channels.get_mut(channel) else { return };
+                AgentNotice::Message { id, label: channel.spec.label.clone(), payload }
+            }
+            PeerEffect::ChannelClosed { .. } if remote.again => return, // it is opened anew
+            PeerEffect::ChannelClosed { channel } => {
+                let Some(channel) = remote.channels.remove(channel) else { return };
+                let label = channel.spec.label;
+                lost_messages(&id, channel.queue.len(), out);
+                AgentNotice::ChannelClosed { id, label }
+            }
+            PeerEffect::Transmit { .. } | PeerEffect::Signal(_) | PeerEffect::Skipped(_) => return,
+        };
+        out.push(PeersEffect::Notice(notice));
+    }
+
+    /// Nobody answered while the connection had patience: another one, with the same channels and what waits on them.
+    fn start_over(&mut self, now: Instant, name: &Name, out: &mut Vec<PeersEffect>) {
+        let peer = self.new_peer(now, name);
+        let Some(remote) = self.remotes.get_mut(name) else { return };
+        remote.peer = peer;
+        (remote.state, remote.again) = (PeerState::Connecting, false);
+        remote.unanswered.clear();
+        let before = std::mem::take(&mut remote.channels).into_all();
+        self.gather(now, name, out);
+        for channel in before {
+            self.add_channel(now, name, channel.spec.clone());
+            let again = self.remotes.get_mut(name).and_then(|remote| remote.channels.find(Some(&channel.spec.label)));
+            if let Some(again) = again {
+                again.queue = channel.queue;
+            }
+        }
+    }
+
+    fn forget(&mut self, name: &Name, out: &mut Vec<PeersEffect>) {
+        let Some(remote) = self.remotes.remove(name) else { return };
+        self.timers.clear(&Timer::Connection(name.clone()));
+        self.timers.clear(&Timer::Offer(name.clone()));
+        self.routes.retain(|_, of| of != name);
+        self.held.retain(|(to, _)| to != name);
+        lost_messages(name, remote.channels.waiting(), out);
+        out.push(PeersEffect::Notice(AgentNotice::Peer { id: name.clone(), state: PeerState::Closed }));
+    }
+}
+
+/// Signals on their way.
+impl Peers {
+    /// Notes what has to be said again if it is lost, and sends it or keeps it.
+    fn signal(&mut self, now: Instant, to: Name, signal: Signal, out: &mut Vec<PeersEffect>) {
+        if let Some(remote) = self.remotes.get_mut(&to) {
+            match signal {
+                Signal::Offer { .. } => {
+                    if remote.unanswered.first() != Some(&signal) {
+                        remote.unanswered.clear();
+                        remote.unanswered.push(signal.clone());
+                    }
+                    remote.absent = false;
+                    self.timers.set(Timer::Offer(to.clone()), now + self.settings.patience());
+                }
+                Signal::Answer { .. } => {
+                    remote.unanswered.clear();
+                    self.timers.clear(&Timer::Offer(to.clone()));
+                }
+                _ if !remote.unanswered.is_empty() => remote.unanswered.push(signal.clone()),
+                _ => {}
+            }
+        }
+        if self.up {
+            out.push(PeersEffect::Deliver { to, signal });
+        } else {
+            self.hold(to, signal, out);
+        }
+    }
+
+    /// Keeps a signal for when there is a server again, unless it is kept with its offer already.
+    fn hold(&mut self, to: Name, signal: Signal, out: &mut Vec<PeersEffect>) {
+        let Some(remote) = self.remotes.get_mut(&to) else { return };
+        if remote.interrupted || remote.unanswered.contains(&signal) {
+            return;
+        }
+        if self.held.len() < limits::HELD_SIGNALS {
+            self.held.push_back((to, signal));
+            return;
+        }
+        remote.interrupted = true;
+        self.held.retain(|(other, _)| *other != to);
+        detail(out, format!("too many signals wait for the server; ICE with {} will restart", to.as_str()));
+    }
+
+    fn keep_early(&mut self, from: Name, signal: Signal, out: &mut Vec<PeersEffect>) {
+        if self.early.len() >= limits::EARLY_SIGNALS
+            && let Some((oldest, _)) = self.early.front().cloned()
+        {
+            self.early.retain(|(sender, _)| *sender != oldest);
+            detail(out, format!("candidates from {} were dropped: too many came without an offer", oldest.as_str()));
+        }
+        self.early.push_back((from, signal));
+    }
+
+    /// Candidates that came before the offer come after it.
+    fn give_early(&mut self, now: Instant, from: &Name) {
+        if !self.early.iter().any(|(sender, _)| sender == from) {
+            return;
+        }
+        let (own, others) = std::mem::take(&mut self.early).into_iter().partition(|(sender, _)| sender == from);
+        self.early = others;
+        let own: VecDeque<(Name, Signal)> = own;
+        for (_, signal) in own {
+            self.with(now, from, |peer, effects| peer.receive_signal(now, signal, effects));
+        }
+    }
+}
+
+/// Datagrams and addresses.
+impl Peers {
+    /// Whose datagram is this? STUN names its connection inside, so that two connections over one pair of addresses
+    /// are told apart; for the rest the pair that STUN went over decides.
+    fn route(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) -> Option<Name> {
+        let accepts = |of: &Remote| of.peer.accepts(now, local, remote, bytes);
+        let is_stun = bytes.first().is_some_and(|first| *first < 4); // RFC 7983
+        if let Some(name) = self.routes.get(&(local, remote))
+            && self.remotes.get(name).is_some_and(|of| !is_stun || accepts(of))
+        {
+            return Some(name.clone());
+        }
+        let name = self.remotes.iter().find(|(_, of)| accepts(of)).map(|(name, _)| name.clone())?;
+        if self.routes.len() >= limits::ROUTES {
+            self.routes.clear();
+        }
+        self.routes.insert((local, remote), name.clone());
+        Some(name)
+    }
+
+    /// Gives a connection its server-reflexive candidates, asking for them if the last answers are too old.
+    fn gather(&mut self, now: Instant, name: &Name, out: &mut Vec<PeersEffect>) {
+        let Some(remote) = self.remotes.get_mut(name) else { return };
+        remote.gathering = true;
+        let fresh = self.gathered.is_some_and(|at| now.saturating_duration_since(at) < MAPPING_FRESH);
+        if !fresh && !self.gathering.is_running() {
+            self.mapped.clear();
+            self.gathered = Some(now);
+            let mut effects = Vec::new();
+            let (hosts, servers) = (&self.settings.hosts, &self.settings.stun);
+            self.gathering = Gathering::start(now, hosts, servers, &mut self.secrets, &mut effects);
+            self.gathering.timeout(now, &mut effects);
+            return self.gathered(now, effects, out);
+        }
+        for (mapped, base) in self.mapped.clone() {
+            self.with(now, name, |peer, effects| peer.add_reflexive(now, mapped, base, effects));
+        }
+        if !self.gathering.is_running() {
+            self.gathered(now, vec![StunEffect::Done], out);
+        }
+    }
+
+    fn gathered(&mut self, now: Instant, effects: Vec<StunEffect>, out: &mut Vec<PeersEffect>) {
+        let waiting: Vec<Name> =
+            self.remotes.iter().filter(|(_, remote)| remote.gathering).map(|(name, _)| name.clone()).collect();
+        for effect in effects {
+            match effect {
+                StunEffect::Transmit { local, remote, bytes } => {
+                    out.push(PeersEffect::Datagram { local, remote, bytes });
+                }
+                StunEffect::Mapped { mapped, base } => {
+                    if self.mapped.insert((mapped, base)) {
+                        detail(out, format!("{base} looks like {mapped} from outside"));
+                        for name in &waiting {
+                            self.with(now, name, |peer, effects| peer.add_reflexive(now, mapped, base, effects));
+                        }
+                    }
+                }
+                StunEffect::Failed(why) => detail(out, why),
+                StunEffect::Done => {
+                    for name in &waiting {
+                        self.with(now, name, |peer, effects| peer.end_of_candidates(now, effects));
+                    }
+                    self.remotes.values_mut().for_each(|remote| remote.gathering = false);
+                }
+            }
+        }
+        match self.gathering.next_timeout() {
+            Some(at) => self.timers.set(Timer::Stun, at.max(now + SHORTEST_SLEEP)),
+            None => self.timers.clear(&Timer::Stun),
+        }
+    }
+}
+
+/// Refusals that time may cure.
+fn is_passing(refusal: Refusal) -> bool {
+    matches!(refusal, Refusal::NoSuchPeer | Refusal::PeerAway | Refusal::TooFast)
+}
+
+fn length(payload: &Payload) -> usize {
+    match payload {
+        Payload::Text(text) => text.len(),
+        Payload::Binary(bytes) => bytes.len(),
+    }
+}
+
+fn lost_messages(id: &Name, count: usize, out: &mut Vec<PeersEffect>) {
+    if count > 0 {
+        let messages = if count == 1 { "1 message" } else { &format!("{count} messages") };
+        fail(out, format!("not sent to {}: {messages}, for the channel is closed", id.as_str()));
+    }
+}
+
+fn fail(out: &mut Vec<PeersEffect>, sentence: String) {
+    out.push(PeersEffect::Notice(AgentNotice::CommandFailed(sentence)));
+}
+
+fn detail(out: &mut Vec<PeersEffect>, text: String) {
+    out.push(PeersEffect::Notice(AgentNotice::Detail(text)));
+}
