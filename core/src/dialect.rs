@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::ids::Ids;
 use crate::limits::Limits;
 use crate::machine::Frame;
-use crate::signal::{Command, Event, Origin, Refusal, Sealed, Signal};
+use crate::signal::{Command, Event, Name, Origin, Refusal, Sealed, Signal, Tag};
 
 pub mod conic;
 pub mod enishi;
@@ -64,8 +64,16 @@ pub struct Context<'a> {
 pub enum Heard {
     /// The client asks for this.
     Command(Command),
-    /// The frame was not understood or not allowed; the answer, where the dialect has a word for it.
-    Refused(Refusal, Option<Frame>),
+    /// The frame was not understood or not allowed. The refusal comes back through the hub, which counts it, as an
+    /// [`Event::Refused`] to be encoded.
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// Whom the message was for.
+        to: Option<Name>,
+        /// The client's own mark on it.
+        tag: Option<Tag>,
+    },
     /// Close the connection, because the dialect says so.
     Close {
         /// RFC 6455, 7.4.
@@ -99,17 +107,19 @@ pub enum Codec {
 }
 
 impl Codec {
-    /// Finds the dialect of a connection to `/ws` by its first frame (`protocols.md` section 0). `None`: nobody's.
-    pub fn detect(frame: &Frame) -> Option<Codec> {
-        if let Some(server) = enishi::Server::detect(frame) {
-            return Some(Codec::Enishi(server));
+    /// Finds the dialect of a connection to `/ws` by its first frame. `None`: it is nobody's.
+    ///
+    /// `token` is what our own protocol's hello has to carry, if anything.
+    pub fn detect(frame: &Frame, token: Option<&str>) -> Option<Codec> {
+        if enishi::Server::detect(frame) {
+            return Some(Codec::enishi(token));
         }
         conic::Server::detect(frame).map(Codec::Conic)
     }
 
     /// Our own protocol, where path or subprotocol say so.
-    pub fn enishi() -> Codec {
-        Codec::Enishi(enishi::Server::default())
+    pub fn enishi(token: Option<&str>) -> Codec {
+        Codec::Enishi(enishi::Server::new(token))
     }
 
     /// The dialect.
@@ -159,10 +169,10 @@ pub enum ClientCodec {
 }
 
 impl ClientCodec {
-    /// A codec for a new connection.
-    pub fn new(dialect: Dialect) -> ClientCodec {
+    /// A codec for a new connection. `token` is shown to the server where the dialect has a word for it.
+    pub fn new(dialect: Dialect, token: Option<String>) -> ClientCodec {
         match dialect {
-            Dialect::Enishi => ClientCodec::Enishi(enishi::Client::default()),
+            Dialect::Enishi => ClientCodec::Enishi(enishi::Client::with_token(token)),
             conic => ClientCodec::Conic(conic::Client::new(conic)),
         }
     }

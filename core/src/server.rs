@@ -1,11 +1,39 @@
-//! The signaling server.
-use std::collections::VecDeque;
-use std::net::SocketAddr;
+//! The signaling server: HTTP, dialects and the hub behind one [`Machine`].
+//!
+//! A connection is a request first ([`Stage::Request`]); an upgraded one is a WebSocket ([`Stage::Socket`]) whose codec
+//! is known from its path or its first message; what the codec hears goes to the hub, and what the hub wants told goes
+//! through the codec of the receiver into its outbox.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use crate::limits::Limits;
-use crate::machine::{Deadline, Input, Machine, Output};
+use crate::clock::WallClock;
+use crate::deadlines::Deadlines;
+use crate::dialect::{Codec, Context, Dialect, Heard, Said, enishi};
+use crate::http::route::Route;
+use crate::http::{self, Request, Response};
+use crate::hub::bucket::Bucket;
+use crate::hub::stats::ServerStats;
+use crate::hub::{ClientId, Hub, HubEffect};
+use crate::ids::{Ids, Secrets};
+use crate::limits::{CLOSE_REASON_BYTES, FAULTS_IN_A_ROW, Limits};
+use crate::machine::{CloseReason, ConnId, Deadline, Frame, Input, ListenerId, Machine, Output};
+use crate::signal::{Command, Departure, Event, Refusal, To};
 use crate::trace::Trace;
+
+mod conn;
+mod pressure;
+mod report;
+mod time;
+
+use conn::{Conn, Socket, Stage};
+
+/// Where an echo is served if [`ServerConfig::test_echo`] says so.
+const ECHO_PATH: &str = "/echo";
+
+/// Close code: the session goes on in another connection. Private use (RFC 6455, 7.4.2).
+const CLOSE_REPLACED: u16 = 4000;
 
 /// How a server is set up.
 #[derive(Debug, Clone, Default)]
@@ -18,8 +46,10 @@ pub struct ServerConfig {
     pub ice_servers: Vec<String>,
     /// Where the server listens, for the page that names the endpoints.
     pub listeners: Vec<SocketAddr>,
-    /// If set, the token that `hello` has to carry.
+    /// If set, the token that `hello` has to carry. Dialects that have no word for a token are refused then.
     pub token: Option<String>,
+    /// Serves an echo on `/echo`: for test suites of the WebSocket protocol.
+    pub test_echo: bool,
 }
 
 /// What the embedding program asks of a server.
@@ -38,16 +68,82 @@ pub enum ServerNotice {
     Drained,
 }
 
+/// What a deadline is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Grace,
+    Drain,
+    /// The whole head of a request is due.
+    Head(ConnId),
+    /// The first message is due.
+    First(ConnId),
+    /// The rest of a message is due.
+    Message(ConnId),
+    /// Time to ask whether the client is there, or to find that it is not.
+    Alive(ConnId),
+    /// The client may send again.
+    Pace(ConnId),
+    /// The client should have read something by now.
+    Stall(ConnId),
+    /// The connection should be closed by now.
+    Close(ConnId),
+}
+
 /// The signaling server, one [`Machine`].
 #[derive(Debug)]
 pub struct Server {
+    config: ServerConfig,
+    clock: WallClock,
+    started: Instant,
+    now: Instant,
+    hub: Hub,
+    ids: Ids,
+    conns: BTreeMap<ConnId, Conn>,
+    addresses: BTreeMap<IpAddr, usize>,
+    deadlines: Deadlines<Timer>,
     outputs: VecDeque<Output<ServerNotice>>,
+    stats: ServerStats,
+    draining: bool,
+    drained: bool,
 }
 
 impl Server {
     /// A server that starts at `now`, when Unix time is `unix`. `seed` comes from the operating system.
-    pub fn new(_now: Instant, _unix: Duration, _seed: [u8; 32], _config: ServerConfig) -> Self {
-        Server { outputs: VecDeque::new() }
+    pub fn new(now: Instant, unix: Duration, seed: [u8; 32], config: ServerConfig) -> Self {
+        let mut secrets = Secrets::new(seed);
+        Server {
+            ids: Ids::new(secrets.number()),
+            hub: Hub::new(config.limits.clone(), secrets),
+            clock: WallClock::new(now, unix),
+            started: now,
+            now,
+            config,
+            conns: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            deadlines: Deadlines::default(),
+            outputs: VecDeque::new(),
+            stats: ServerStats::default(),
+            draining: false,
+            drained: false,
+        }
+    }
+
+    /// The counters, with the present sizes filled in.
+    pub fn stats(&self) -> ServerStats {
+        let waiting = || self.conns.values().filter_map(Conn::socket).map(|socket| &socket.outbox);
+        ServerStats {
+            uptime: self.now.saturating_duration_since(self.started),
+            connections: self.conns.len() as u64,
+            queued_bytes: waiting().map(|outbox| outbox.bytes() as u64).sum(),
+            queued_messages: waiting().map(|outbox| outbox.messages() as u64).sum(),
+            deepest_queue_bytes: waiting().map(|outbox| outbox.bytes() as u64).max().unwrap_or(0),
+            hub: self.hub.stats(),
+            ..self.stats.clone()
+        }
+    }
+
+    fn trace(&mut self, trace: Trace) {
+        self.outputs.push_back(Output::Notice(ServerNotice::Trace(trace)));
     }
 }
 
@@ -55,13 +151,397 @@ impl Machine for Server {
     type Command = ServerCommand;
     type Notice = ServerNotice;
 
-    fn handle_input(&mut self, _now: Instant, _input: Input<'_, ServerCommand>) {}
+    fn handle_input(&mut self, now: Instant, input: Input<'_, ServerCommand>) {
+        debug_assert!(now >= self.now, "time never goes back");
+        debug_assert!(self.outputs.is_empty(), "outputs are drained before the next input");
+        self.now = now;
+        match input {
+            Input::Timeout => self.timeout(),
+            Input::Accepted { conn, listener, remote } => self.accepted(conn, listener, remote),
+            Input::Request { conn, request } => self.request(conn, &request),
+            Input::BadRequest { conn, error } => {
+                let response = Response { close: true, ..error.response() };
+                self.respond(conn, "?", "?", response);
+            }
+            Input::Frame { conn, frame } => self.frame(conn, frame),
+            Input::Heard { conn } => self.heard(conn),
+            Input::Fault { conn, fault } => self.fault(conn, fault),
+            Input::Sent { conn, messages, len } => self.sent(conn, messages, len),
+            Input::Closed { conn, reason } => self.closed(conn, &reason),
+            Input::Command(ServerCommand::Drain) => self.drain(),
+            // This machine neither dials nor has UDP sockets.
+            Input::Dialed { .. } | Input::DialFailed { .. } | Input::Datagram { .. } => {}
+        }
+        match self.hub.next_timeout() {
+            Some(at) => self.deadlines.set(Timer::Grace, at),
+            None => self.deadlines.clear(&Timer::Grace),
+        }
+        self.finish_drain();
+    }
 
     fn poll_output(&mut self) -> Option<Output<ServerNotice>> {
         self.outputs.pop_front()
     }
 
     fn poll_timeout(&self) -> Option<Deadline> {
-        None
+        let (at, timer) = self.deadlines.next()?;
+        let why = match timer {
+            Timer::Grace => "grace time of a session",
+            Timer::Drain => "end of draining",
+            Timer::Head(_) => "head of a request",
+            Timer::First(_) => "first message",
+            Timer::Message(_) => "end of a message",
+            Timer::Alive(_) => "sign of life",
+            Timer::Pace(_) => "pace of a client",
+            Timer::Stall(_) => "slow reader",
+            Timer::Close(_) => "end of a connection",
+        };
+        Some(Deadline { at, why })
+    }
+}
+
+/// Connections and requests.
+impl Server {
+    fn accepted(&mut self, conn: ConnId, listener: ListenerId, remote: SocketAddr) {
+        self.trace(Trace::Accepted { conn, listener, remote });
+        let address = block(remote.ip());
+        let limits = &self.config.limits;
+        let here = self.addresses.get(&address).copied().unwrap_or(0);
+        let full = self.conns.len() >= limits.connections;
+        let crowded = here >= limits.connections_per_address && !remote.ip().to_canonical().is_loopback();
+        self.conns.insert(conn, Conn::new(remote));
+        *self.addresses.entry(address).or_default() += 1;
+        self.stats.accepted += 1;
+        if full || crowded {
+            self.stats.turned_away += 1;
+            let response = if full {
+                Response::unavailable("the server is full; try again later")
+            } else {
+                Response::text(429, "too many connections from this address; close some first\n")
+            };
+            return self.respond(conn, "?", "?", Response { close: true, ..response });
+        }
+        self.deadlines.set(Timer::Head(conn), self.now + self.config.limits.head);
+    }
+
+    fn request(&mut self, conn: ConnId, request: &Request) {
+        let Some(state) = self.conns.get(&conn) else { return };
+        let (remote, echo) = (state.remote.ip(), self.config.test_echo && request.path == ECHO_PATH);
+        let route = match http::origin::check(request, remote, &self.config.allow_origins) {
+            Err(refusal) => Err(refusal),
+            Ok(()) if echo => Ok(Route::Conic),
+            Ok(()) => http::route::route(request),
+        };
+        let response = match route {
+            Err(refusal) => refusal,
+            Ok(route) if route.is_socket() => match self.upgrade(conn, request, route, echo) {
+                Ok(()) => return,
+                Err(refusal) => refusal,
+            },
+            Ok(route) => {
+                let response = self.answer(route, request);
+                http::origin::share(response, request, &self.config.allow_origins)
+            }
+        };
+        self.respond(conn, &request.method, &request.path, response.to(request));
+    }
+
+    fn answer(&self, route: Route, request: &Request) -> Response {
+        match route {
+            Route::Live => Response::text(200, "live\n"),
+            Route::Ready if self.draining => Response::unavailable("the server is shutting down"),
+            Route::Ready => Response::text(200, "ready\n"),
+            Route::Stats => report::stats(&self.stats()),
+            Route::Metrics => report::metrics(&self.stats()),
+            Route::Ice => http::page::ice(&self.config.ice_servers),
+            Route::Style => http::page::style(),
+            _ => http::page::page(request, &self.config.listeners),
+        }
+    }
+
+    /// # Errors
+    /// The answer, if the request is not one for a WebSocket or no more are taken.
+    fn upgrade(&mut self, conn: ConnId, request: &Request, route: Route, echo: bool) -> Result<(), Response> {
+        let upgrade = http::upgrade::upgrade(request)?;
+        if self.draining {
+            let refusal = Response::unavailable("the server is shutting down; connect again in a moment");
+            return Err(Response { close: true, ..refusal });
+        }
+        let protocol = upgrade.offers(enishi::PROTOCOL).then_some(enishi::PROTOCOL).filter(|_| !echo);
+        let codec = (protocol.is_some() || route == Route::Own).then(|| Codec::enishi(self.config.token.as_deref()));
+        let limits = &self.config.limits;
+        let bucket = Bucket::new(self.now, limits.messages_per_second, limits.message_burst);
+        let Some(state) = self.conns.get_mut(&conn) else { return Ok(()) };
+        state.stage = Stage::Socket(Box::new(Socket::new(self.now, codec, bucket, echo)));
+        self.deadlines.clear(&Timer::Head(conn));
+        if !echo {
+            self.deadlines.set(Timer::First(conn), self.now + limits.first_message);
+        }
+        self.deadlines.set(Timer::Alive(conn), self.now + limits.ping);
+        let (response, max_message_bytes) = (upgrade.accept(protocol), limits.message_bytes);
+        *self.stats.answers.entry(response.status).or_default() += 1;
+        self.outputs.push_back(Output::Upgrade { conn, response, max_message_bytes });
+        self.trace(Trace::Upgraded { conn });
+        Ok(())
+    }
+
+    fn respond(&mut self, conn: ConnId, method: &str, path: &str, response: Response) {
+        *self.stats.answers.entry(response.status).or_default() += 1;
+        if response.close {
+            self.deadlines.clear(&Timer::Head(conn));
+            self.deadlines.set(Timer::Close(conn), self.now + self.config.limits.close);
+        } else {
+            self.deadlines.set(Timer::Head(conn), self.now + self.config.limits.head);
+        }
+        let status = response.status;
+        self.outputs.push_back(Output::Respond { conn, response });
+        self.trace(Trace::Answered { conn, method: method.to_owned(), path: path.to_owned(), status });
+    }
+
+    fn closed(&mut self, conn: ConnId, reason: &CloseReason) {
+        let why = match reason {
+            CloseReason::Remote(code) => format!("by the client, {code}"),
+            CloseReason::Eof => "the client hung up".to_owned(),
+            CloseReason::Local => "done".to_owned(),
+            CloseReason::Error(error) => error.clone(),
+        };
+        self.forget(conn, Departure::Gone, why);
+    }
+
+    /// The connection is gone for us, whatever the driver still does with it.
+    fn forget(&mut self, conn: ConnId, why: Departure, text: String) {
+        self.let_go(conn, why);
+        let Some(state) = self.conns.remove(&conn) else { return };
+        self.clear_deadlines(conn);
+        self.deadlines.clear(&Timer::Close(conn));
+        self.stats.closed += 1;
+        let address = block(state.remote.ip());
+        if let Some(count) = self.addresses.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.addresses.remove(&address);
+            }
+        }
+        self.trace(Trace::Closed { conn, why: text });
+    }
+
+    /// Says goodbye to a WebSocket. Its client is gone for the hub at once.
+    fn close(&mut self, conn: ConnId, why: Departure, code: u16, reason: &str) {
+        self.let_go(conn, why);
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        if matches!(state.stage, Stage::Closing) {
+            return;
+        }
+        state.stage = Stage::Closing;
+        self.clear_deadlines(conn);
+        self.deadlines.set(Timer::Close(conn), self.now + self.config.limits.close);
+        let mut reason = reason.to_owned();
+        reason.truncate(reason.floor_char_boundary(CLOSE_REASON_BYTES));
+        self.outputs.push_back(Output::Close { conn, code, reason });
+    }
+
+    /// Closes the socket without a word.
+    fn drop_conn(&mut self, conn: ConnId, why: Departure, text: &str) {
+        if self.conns.contains_key(&conn) {
+            self.outputs.push_back(Output::Drop { conn });
+            self.forget(conn, why, text.to_owned());
+        }
+    }
+
+    /// Takes the client off a connection and lets those go on who waited for it to read.
+    fn let_go(&mut self, conn: ConnId, why: Departure) {
+        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
+        let (client, feeders) = (socket.client.take(), socket.outbox.abandon());
+        for feeder in feeders {
+            self.unhold(feeder);
+        }
+        if let Some(client) = client {
+            let mut fx = Vec::new();
+            self.hub.detach(self.now, client, why, &mut fx);
+            self.carry_out(fx);
+        }
+    }
+
+    fn clear_deadlines(&mut self, conn: ConnId) {
+        for timer in [Timer::Head, Timer::First, Timer::Message, Timer::Alive, Timer::Pace, Timer::Stall] {
+            self.deadlines.clear(&timer(conn));
+        }
+    }
+}
+
+/// Messages.
+impl Server {
+    fn frame(&mut self, conn: ConnId, frame: Frame) {
+        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
+        socket.last_heard = self.now;
+        if std::mem::take(&mut socket.in_message) {
+            self.deadlines.clear(&Timer::Message(conn));
+        }
+        let echo = socket.echo;
+        if !echo && let Some(until) = socket.bucket.take(self.now) {
+            socket.paced = true;
+            self.deadlines.set(Timer::Pace(conn), until);
+            self.update_reading(conn);
+        }
+        if matches!(frame, Frame::Ping | Frame::Pong) {
+            return;
+        }
+        self.stats.frames_in += 1;
+        self.stats.bytes_in += frame.len() as u64;
+        if echo {
+            return self.send(conn, frame, None);
+        }
+        if self.find_codec(conn, &frame) {
+            self.understand(conn, &frame);
+        }
+    }
+
+    /// Makes sure that the connection has a codec and a client. If it cannot have, it is closed.
+    fn find_codec(&mut self, conn: ConnId, frame: &Frame) -> bool {
+        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return false };
+        if socket.client.is_some() {
+            return true;
+        }
+        self.deadlines.clear(&Timer::First(conn));
+        let codec = socket.codec.take().or_else(|| Codec::detect(frame, self.config.token.as_deref()));
+        let Some(codec) = codec else {
+            self.hub.count_refusal(Refusal::UNKNOWN);
+            self.close(conn, Departure::Gone, 1003, "the first message is of no protocol that is spoken here");
+            return false;
+        };
+        if self.config.token.is_some() && codec.dialect() != Dialect::Enishi {
+            self.hub.count_refusal(Refusal::Unauthorized);
+            self.close(conn, Departure::Gone, 1008, "this server wants a token: speak enishi.v1");
+            return false;
+        }
+        match self.hub.attach(conn) {
+            Ok(client) => {
+                socket.codec = Some(codec);
+                socket.client = Some(client);
+                true
+            }
+            Err(refusal) => {
+                self.hub.count_refusal(refusal);
+                self.close(conn, Departure::Gone, 1013, refusal.sentence());
+                false
+            }
+        }
+    }
+
+    fn understand(&mut self, conn: ConnId, frame: &Frame) {
+        let mut heard = Vec::new();
+        let unix = self.clock.unix(self.now);
+        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
+        let Some(codec) = &mut socket.codec else { return };
+        let mut cx =
+            Context { unix, ids: &mut self.ids, limits: &self.config.limits, ice_servers: &self.config.ice_servers };
+        codec.receive(&mut cx, frame, &mut heard);
+        for heard in heard {
+            // What was heard before may have closed the connection, or given it another client.
+            let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
+            let Some(client) = socket.client else { return };
+            match heard {
+                Heard::Command(command) => {
+                    socket.faults = 0;
+                    self.command(conn, client, command);
+                }
+                Heard::Refused { refusal, to, tag } => {
+                    socket.faults += 1;
+                    let faults = socket.faults;
+                    let mut fx = Vec::new();
+                    self.hub.refuse(client, refusal, to, tag, &mut fx);
+                    self.trace(Trace::Refused { conn, refusal });
+                    self.carry_out(fx);
+                    if faults >= FAULTS_IN_A_ROW {
+                        self.close(conn, Departure::Gone, 1008, "too many messages that cannot be understood");
+                    }
+                }
+                Heard::Close { code, reason } => self.close(conn, Departure::Left, code, reason),
+            }
+        }
+    }
+
+    fn command(&mut self, conn: ConnId, client: ClientId, command: Command) {
+        let goodbye = command == Command::Bye;
+        let mut fx = Vec::new();
+        self.hub.command(self.now, self.clock.unix(self.now), client, command, &mut fx);
+        self.carry_out(fx);
+        if goodbye {
+            self.close(conn, Departure::Left, 1000, "goodbye");
+        }
+    }
+
+    /// Does what the hub wants done. Iterative: what follows of an effect joins the end of the queue.
+    fn carry_out(&mut self, fx: Vec<HubEffect>) {
+        let mut queue = VecDeque::from(fx);
+        while let Some(effect) = queue.pop_front() {
+            match effect {
+                HubEffect::Tell { conn, event, sender } => {
+                    let feeder = sender.as_ref().and_then(|sender| self.hub.conn_of(sender.client));
+                    let Err(refusal) = self.tell(conn, &event, feeder) else { continue };
+                    let (Some(sender), Event::Signal { to, .. }) = (sender, event) else { continue };
+                    let about = match to {
+                        To::Peer(name) => Some(name),
+                        To::Room(_) => self.client_name(conn),
+                    };
+                    let mut more = Vec::new();
+                    self.hub.refuse(sender.client, refusal, about, sender.tag, &mut more);
+                    queue.extend(more);
+                }
+                HubEffect::Rebound { conn, client } => {
+                    if let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) {
+                        socket.client = Some(client);
+                    }
+                }
+                HubEffect::Replaced { conn } => {
+                    if let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) {
+                        socket.client = None;
+                    }
+                    self.close(conn, Departure::Gone, CLOSE_REPLACED, "the session goes on in another connection");
+                }
+                HubEffect::Named { conn, name } => {
+                    let codec = self.conns.get(&conn).and_then(Conn::socket).and_then(|socket| socket.codec.as_ref());
+                    let dialect = codec.map_or("?", |codec| codec.dialect().name());
+                    self.trace(Trace::Registered { conn, name, dialect, clients: self.hub.registered() });
+                }
+                HubEffect::Freed { name } => {
+                    self.trace(Trace::Unregistered { name, clients: self.hub.registered() });
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, conn: ConnId, event: &Event, feeder: Option<ConnId>) -> Result<(), Refusal> {
+        let unix = self.clock.unix(self.now);
+        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return Ok(()) };
+        let Some(codec) = &mut socket.codec else { return Ok(()) };
+        let mut cx =
+            Context { unix, ids: &mut self.ids, limits: &self.config.limits, ice_servers: &self.config.ice_servers };
+        let mut said = Vec::new();
+        codec.encode(&mut cx, event, &mut said)?;
+        if let Event::Signal { from, to: To::Peer(to), letter } = event {
+            let bytes = said.iter().map(|said| if let Said::Frame(frame) = said { frame.len() } else { 0 }).sum();
+            self.trace(Trace::Routed { from: from.clone(), to: to.clone(), kind: letter.kind(), bytes });
+        }
+        for said in said {
+            match said {
+                Said::Frame(frame) => self.send(conn, frame, feeder),
+                Said::Close { code, reason } => self.close(conn, Departure::Left, code, reason),
+            }
+        }
+        Ok(())
+    }
+
+    fn client_name(&self, conn: ConnId) -> Option<crate::signal::Name> {
+        let client = self.conns.get(&conn).and_then(Conn::socket)?.client?;
+        self.hub.name_of(client).cloned()
+    }
+}
+
+/// What one user is taken to have: one IPv4 address, or a /64 of IPv6 (RFC 6177).
+fn block(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
+        v4 => v4,
     }
 }

@@ -392,6 +392,33 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// A refusal whose code this program does not know.
+    pub const UNKNOWN: Refusal = Refusal::Malformed("the server refused for a reason that this version does not know");
+
+    /// All of them.
+    pub const ALL: [Refusal; 20] = [
+        Refusal::Malformed("the message was not understood"),
+        Refusal::UnknownType,
+        Refusal::BadName,
+        Refusal::NameTaken,
+        Refusal::TooManyNames,
+        Refusal::NotRegistered,
+        Refusal::AlreadyRegistered,
+        Refusal::NotYourName,
+        Refusal::NoSuchPeer,
+        Refusal::PeerAway,
+        Refusal::NoWordForThis,
+        Refusal::NotInRoom,
+        Refusal::RoomFull,
+        Refusal::TooManyRooms,
+        Refusal::ServerFull,
+        Refusal::TooBig,
+        Refusal::SessionGone,
+        Refusal::Unauthorized,
+        Refusal::TooFast,
+        Refusal::Draining,
+    ];
+
     /// The stable code, as it is written in protocols and metrics.
     pub fn code(self) -> &'static str {
         match self {

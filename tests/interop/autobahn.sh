@@ -12,6 +12,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 wstest=${ENISHI_TEST_TOOLS:-$HOME/.cache/enishi-tests}/autobahn/py27/bin/wstest
 cases=${CASES:-'"*"'}
 server=
+# Cases 9.* send messages of up to 16 MiB.
+limits=(--max-message-bytes 16777216 --outbox-soft-bytes 33554432 --outbox-hard-bytes 67108864)
 
 die() { printf 'autobahn: %s\n' "$*" >&2; exit 1; }
 stop() { [ -z "$server" ] || { kill -TERM "$server" 2>/dev/null; wait "$server" || true; server=; }; }
@@ -31,7 +33,7 @@ fi
 # Starts the server on a free port and prints what it listens on.
 start() {
     local log=$1 runtime=$2 tries
-    "${enishi[@]}" signal --test-echo --listen 127.0.0.1:0 --runtime "$runtime" >"$log" 2>&1 &
+    "${enishi[@]}" signal --test-echo --listen 127.0.0.1:0 --runtime "$runtime" "${limits[@]}" >"$log" 2>&1 &
     server=$!
     for tries in $(seq 300); do
         url=$(grep -o -m 1 'ws://127\.0\.0\.1:[0-9]*' "$log" || true)

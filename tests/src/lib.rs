@@ -1,3 +1,4 @@
-//! What the end-to-end tests share: [`process`] starts the real program and talks to it.
+//! What the tests share: a server without sockets, a simulated network, processes of the real binary.
 
+pub mod bench_server;
 pub mod process;

@@ -168,7 +168,7 @@ fn every_endpoint_answers() {
         let stats = get("/stats");
         assert_eq!((stats.status, &*stats.header("content-type")), (200, "application/json"), "{stats:?}");
         let numbers: serde_json::Value = serde_json::from_str(&stats.body).expect("JSON");
-        assert_eq!(numbers["clients"], 1, "{numbers}");
+        assert_eq!(numbers["connected_clients"], 1, "{numbers}");
 
         let metrics = get("/metrics");
         assert_eq!(metrics.status, 200);
@@ -225,7 +225,7 @@ fn registered(peer: &mut Program) {
 
 /// Waits until the peer has an open channel.
 fn open(peer: &mut Program) {
-    peer.hear_on(Stream::Stderr, "chat is open", |line| (line.contains("chat") && line.contains("open")).then_some(()));
+    peer.hear_on(Stream::Stderr, "channel chat is open", |line| line.contains("channel chat is open").then_some(()));
 }
 
 /// A text each way on the channel `chat`.

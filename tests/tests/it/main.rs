@@ -1,4 +1,7 @@
-//! Everything that needs more than one package: one binary, because linking sixty takes longer than running them.
+//! All integration tests, one binary.
 
 mod e2e;
+mod enishi_v1;
 mod interop;
+mod limits;
+mod tidy;

@@ -1,0 +1,104 @@
+//! Time: what is due, who is still there, and the end.
+
+use std::time::Duration;
+
+use super::conn::{Conn, Stage};
+use super::{Server, ServerNotice, Timer};
+use crate::machine::{ConnId, Frame, FrameFault, Output};
+use crate::signal::Departure;
+
+impl Server {
+    pub(super) fn timeout(&mut self) {
+        while let Some(timer) = self.deadlines.pop_due(self.now) {
+            match timer {
+                Timer::Grace => {
+                    let mut fx = Vec::new();
+                    self.hub.timeout(self.now, &mut fx);
+                    self.carry_out(fx);
+                }
+                Timer::Drain => self.drained(),
+                Timer::Head(conn) => self.drop_conn(conn, Departure::Gone, "no whole request in time"),
+                Timer::First(conn) => self.close(conn, Departure::Gone, 1008, "no message in time"),
+                Timer::Message(conn) => self.close(conn, Departure::Gone, 1008, "a message was not finished in time"),
+                Timer::Alive(conn) => self.check_alive(conn),
+                Timer::Pace(conn) => {
+                    if let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) {
+                        socket.paced = false;
+                    }
+                    self.update_reading(conn);
+                }
+                Timer::Stall(conn) => self.check_stall(conn),
+                Timer::Close(conn) => self.drop_conn(conn, Departure::Gone, "did not close in time"),
+            }
+        }
+    }
+
+    pub(super) fn check_alive(&mut self, conn: ConnId) {
+        let limits = &self.config.limits;
+        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
+        let dead_at = socket.last_heard + limits.dead;
+        if dead_at <= self.now && socket.reading {
+            self.stats.dead += 1;
+            return self.drop_conn(conn, Departure::Gone, "nothing heard for too long");
+        }
+        let next = (self.now + limits.ping).min(dead_at.max(self.now + Duration::from_secs(1)));
+        self.deadlines.set(Timer::Alive(conn), next);
+        self.outputs.push_back(Output::Send { conn, frame: Frame::Ping });
+    }
+
+    pub(super) fn check_stall(&mut self, conn: ConnId) {
+        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
+        socket.stall_set = !socket.outbox.is_empty();
+        let due = socket.last_progress + self.config.limits.stall;
+        if !socket.stall_set {
+            return;
+        }
+        if due > self.now {
+            self.deadlines.set(Timer::Stall(conn), due);
+        } else {
+            self.close_slow(conn);
+        }
+    }
+
+    pub(super) fn heard(&mut self, conn: ConnId) {
+        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
+        socket.last_heard = self.now;
+        if !std::mem::replace(&mut socket.in_message, true) {
+            self.deadlines.set(Timer::Message(conn), self.now + self.config.limits.whole_message);
+        }
+    }
+
+    pub(super) fn fault(&mut self, conn: ConnId, fault: FrameFault) {
+        let (code, reason) = match fault {
+            FrameFault::TooBig => (1009, format!("at most {} bytes a message", self.config.limits.message_bytes)),
+            FrameFault::NotUtf8 => (1007, "text is UTF-8".to_owned()),
+            FrameFault::Protocol => (1002, "this is not how RFC 6455 frames are".to_owned()),
+        };
+        self.close(conn, Departure::Gone, code, &reason);
+    }
+
+    pub(super) fn drain(&mut self) {
+        if std::mem::replace(&mut self.draining, true) {
+            return;
+        }
+        self.deadlines.set(Timer::Drain, self.now + self.config.limits.drain);
+        let sockets: Vec<ConnId> =
+            self.conns.iter().filter(|(_, conn)| conn.socket().is_some()).map(|(id, _)| *id).collect();
+        for conn in sockets {
+            self.close(conn, Departure::Gone, 1012, "the server is shutting down; connect again in a moment");
+        }
+    }
+
+    pub(super) fn finish_drain(&mut self) {
+        if self.draining && !self.conns.values().any(|conn| matches!(conn.stage, Stage::Closing)) {
+            self.drained();
+        }
+    }
+
+    pub(super) fn drained(&mut self) {
+        if !std::mem::replace(&mut self.drained, true) {
+            self.deadlines.clear(&Timer::Drain);
+            self.outputs.push_back(Output::Notice(ServerNotice::Drained));
+        }
+    }
+}
