@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs Autobahn's fuzzing client against the server's WebSocket, on both runtimes: minutes, so it stands beside the tests.
+# Runs Autobahn's fuzzing client against the server's WebSocket, on both runtimes: slow, so it stands beside the tests.
 #
 #   tests/interop/autobahn.sh              both runtimes
 #   tests/interop/autobahn.sh mio          one of them

@@ -16,70 +16,81 @@ enum Offers {
 
 #[test]
 fn chromium_offers_with_its_addresses() {
-    let candidates = talk(chromium, &[], Offers::Client, Runtime::Mio);
+    let candidates = talk(chromium, &[], Offers::Client, Runtime::Mio, "conic-c");
     assert!(candidates.iter().all(|candidate| !candidate.contains(".local")), "{candidates:?}");
 }
 
 #[test]
 fn chromium_answers_with_its_addresses() {
-    let candidates = talk(chromium, &[], Offers::Enishi, Runtime::Smol);
+    let candidates = talk(chromium, &[], Offers::Enishi, Runtime::Smol, "conic-c");
     assert!(candidates.iter().all(|candidate| !candidate.contains(".local")), "{candidates:?}");
 }
 
 #[test]
 fn chromium_offers_with_hidden_addresses() {
-    let candidates = talk(chromium, &["--mdns"], Offers::Client, Runtime::Smol);
+    let candidates = talk(chromium, &["--mdns"], Offers::Client, Runtime::Smol, "conic-c");
     assert!(candidates.iter().all(|candidate| candidate.contains(".local")), "{candidates:?}");
 }
 
 #[test]
 fn chromium_answers_with_hidden_addresses() {
-    let candidates = talk(chromium, &["--mdns"], Offers::Enishi, Runtime::Mio);
+    let candidates = talk(chromium, &["--mdns"], Offers::Enishi, Runtime::Mio, "conic-c");
     assert!(candidates.iter().all(|candidate| candidate.contains(".local")), "{candidates:?}");
+}
+
+/// The server passes conic's messages on to a peer that speaks our own protocol, and back.
+#[test]
+fn chromium_offers_to_our_own_protocol() {
+    talk(chromium, &[], Offers::Client, Runtime::Smol, "enishi");
+}
+
+#[test]
+fn chromium_answers_to_our_own_protocol() {
+    talk(chromium, &["--mdns"], Offers::Enishi, Runtime::Mio, "enishi");
 }
 
 #[test]
 fn pion_offers() {
-    talk(pion, &[], Offers::Client, Runtime::Mio);
+    talk(pion, &[], Offers::Client, Runtime::Mio, "conic-c");
 }
 
 /// conic's own client gathers to the end before it sends its offer: all candidates come first.
 #[test]
 fn pion_offers_after_its_candidates() {
-    talk(pion, &["--candidates-first"], Offers::Client, Runtime::Smol);
+    talk(pion, &["--candidates-first"], Offers::Client, Runtime::Smol, "conic-c");
 }
 
 #[test]
 fn pion_answers() {
-    talk(pion, &[], Offers::Enishi, Runtime::Mio);
+    talk(pion, &[], Offers::Enishi, Runtime::Mio, "conic-c");
 }
 
 #[test]
 fn aiortc_offers() {
-    talk(aiortc, &[], Offers::Client, Runtime::Smol);
+    talk(aiortc, &[], Offers::Client, Runtime::Smol, "conic-c");
 }
 
 #[test]
 fn aiortc_answers() {
-    talk(aiortc, &[], Offers::Enishi, Runtime::Mio);
+    talk(aiortc, &[], Offers::Enishi, Runtime::Mio, "conic-c");
 }
 
 /// Connects a client with `enishi peer`, exchanges texts both ways and returns the client's candidates.
-fn talk(client: fn() -> Command, flags: &[&str], offers: Offers, runtime: Runtime) -> Vec<String> {
+fn talk(client: fn() -> Command, flags: &[&str], offers: Offers, runtime: Runtime, dialect: &str) -> Vec<String> {
     let _turn = alone();
     let mut command = client();
     let server = Server::start(runtime);
     command.args(["--signal", &server.url(), "--id", "guest"]).args(flags);
     let (mut client, mut enishi) = match offers {
         Offers::Client => {
-            let enishi = peer(&server, runtime, "conic-c", &["--role", "answer", "--id", "host"]);
+            let enishi = peer(&server, runtime, dialect, &["--role", "answer", "--id", "host"]);
             let client = Program::start("guest", command.args(["--role", "offer", "--target", "host"]));
             (client, enishi)
         }
         Offers::Enishi => {
             let mut client = Program::start("guest", command.args(["--role", "answer"]));
             client.hear("registered guest");
-            let enishi = peer(&server, runtime, "conic-c", &["--role", "offer", "--id", "host", "--target", "guest"]);
+            let enishi = peer(&server, runtime, dialect, &["--role", "offer", "--id", "host", "--target", "guest"]);
             (client, enishi)
         }
     };
