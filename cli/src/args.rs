@@ -104,6 +104,10 @@ pub struct SignalArgs {
     #[arg(long)]
     pub check_config: bool,
 
+    /// Serve an echo on /echo, for test suites of the WebSocket protocol
+    #[arg(long, hide = true)]
+    pub test_echo: bool,
+
     #[command(flatten)]
     pub logging: Logging,
 
