@@ -2,7 +2,10 @@
 
 mod agents;
 mod conformance;
+mod e2e;
 mod enishi_v1;
 mod hub;
+mod interop;
 mod limits;
 mod tidy;
+mod transcripts;
