@@ -795,7 +795,7 @@ fn a_goodbye_outlives_a_loss() {
     for lost in [0, 1] {
         let (mut world, _) = World::connected(45);
         world.run(Duration::from_secs(2));
-        world.limps = Some(lost);
+        (world.limps, world.transmitted) = (Some(lost), 0);
         world.act(ALICE, |peer, now, out| peer.close(now, out));
         world.until(Duration::from_secs(1), |world| world.peers[BOB].state() == PeerState::Closed);
     }
