@@ -1,7 +1,7 @@
 //! One peer connection: the only place that names str0m.
 //!
 //! str0m's contract is "one mutation, then drain its outputs until it sleeps". So every door of [`Peer`] changes it
-//! through [`Peer::mutate`], which drains, and ends in [`Peer::settle`], which does what became due by it. What
+//! through `Peer::mutate`, which drains, and ends in `Peer::settle`, which does what became due by it. What
 //! comes out goes to the sink that the caller gave.
 //!
 //! What a remote sent may make str0m panic. Each call into it is contained: a panic ends this connection with
@@ -40,9 +40,10 @@ use crate::signal::{Payload, Signal};
 /// How often the round-trip time is refreshed.
 const STATS_EVERY: Duration = Duration::from_secs(1);
 
-/// STUN checks that are not answered repeat this often and this many times. str0m's defaults are lazier.
+/// A STUN check that is not answered is repeated at least this often; str0m's default is lazier. How many there are
+/// before a pair counts as dead is left as it is: a path may open late, and [`recovery`] notices by itself that one is
+/// lost.
 const STUN_RTO_MAX: Duration = Duration::from_secs(1);
-const STUN_RETRANSMITS: usize = 4;
 
 /// How long a close waits for what was sent to be acknowledged, and then for the goodbye to leave.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
@@ -242,7 +243,6 @@ impl Peer {
             .set_sctp_max_message_size(limits::CHANNEL_MESSAGE_BYTES as u32)
             .set_fingerprint_verification(true);
         setup.set_max_stun_rto(STUN_RTO_MAX);
-        setup.set_max_stun_retransmits(STUN_RETRANSMITS);
         let mut rtc = setup.build(now);
         let local_fingerprint = rtc.direct_api().local_dtls_fingerprint().to_string();
         let channels = Channels::new(config.channel_buffer_bytes);

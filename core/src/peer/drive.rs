@@ -125,7 +125,12 @@ impl Peer {
             self.path = Some((datagram.source, datagram.destination));
         }
         self.bytes_sent += bytes.len() as u64;
-        out.push(PeerEffect::Transmit { local: datagram.source, remote: datagram.destination, bytes });
+        let (local, remote) = (datagram.source, datagram.destination);
+        // Nobody repeats a goodbye that is lost, and to miss it costs the remote half a minute: say it twice.
+        if matches!(self.closing, Some(Closing::Leaving(_))) {
+            out.push(PeerEffect::Transmit { local, remote, bytes: bytes.clone() });
+        }
+        out.push(PeerEffect::Transmit { local, remote, bytes });
     }
 
     fn event(&mut self, now: Instant, event: Event, out: &mut Vec<PeerEffect>) {
