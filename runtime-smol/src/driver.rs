@@ -340,11 +340,8 @@ impl<'a> Io<'a> {
             return None;
         }
         match &news {
-            News::Closed(_) => {
-                if let Some(conn) = self.conns.remove(&id) {
-                    conn.task.detach();
-                }
-            }
+            // If it is not the task's own last word but ours, the task ends here.
+            News::Closed(_) => drop(self.conns.remove(&id)),
             News::Sent { messages, len } => {
                 conn.waiting = conn.waiting.saturating_sub(messages * OP_BYTES + len);
             }

@@ -61,7 +61,7 @@ pub(crate) async fn talk(ws: WebSocketStream<Wire>, link: Link) {
 struct Talk {
     ws: WebSocketStream<Wire>,
     link: Link,
-    /// Messages that are not in the library's buffer yet.
+    /// Messages that are not on the wire yet.
     out: VecDeque<Frame>,
     /// Messages and payload bytes that are there.
     batch: (usize, usize),

@@ -15,8 +15,8 @@ const TURN_BYTES: usize = 64 * 1024;
 /// Bytes of one system call. They pass through the stack, so that an idle connection keeps no buffer for them.
 const CHUNK_BYTES: usize = 8 * 1024;
 
-/// What an idle connection keeps for writing.
-const KEPT_BYTES: usize = 512;
+/// The largest buffer for writing that an idle connection keeps.
+const KEPT_BYTES: usize = 4 * 1024;
 
 /// The stream.
 #[derive(Debug)]
@@ -141,7 +141,9 @@ impl Wire {
         }
         self.written = 0;
         self.out.clear();
-        self.out.shrink_to(KEPT_BYTES);
+        if self.out.capacity() > KEPT_BYTES {
+            self.out = Vec::new();
+        }
         Poll::Ready(Ok(()))
     }
 
