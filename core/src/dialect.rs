@@ -12,6 +12,7 @@ use crate::signal::{Command, Event, Name, Origin, Refusal, Sealed, Signal, Tag};
 
 pub mod conic;
 pub mod enishi;
+pub mod go;
 
 /// The dialects, with the mark that the hub compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

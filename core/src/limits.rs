@@ -107,6 +107,12 @@ pub const NAME_CHARS: usize = 64;
 /// The longest name that a compatible dialect's client may use, in bytes.
 pub const FOREIGN_NAME_BYTES: usize = 256;
 
+/// Members of one JSON object in a compatible dialect's message.
+pub const JSON_MEMBERS: usize = 64;
+
+/// How deep objects and lists may be nested in a compatible dialect's message. Whoever it is passed on to may recurse.
+pub const JSON_DEPTH: usize = 64;
+
 /// Messages in a row that could not be understood, after which a connection is closed with 1008.
 pub const FAULTS_IN_A_ROW: u32 = 20;
 

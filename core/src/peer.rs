@@ -1,18 +1,20 @@
 //! One peer connection: the only place that names str0m.
 //!
-//! str0m's contract is "one mutation, then drain its outputs until it sleeps". So `rtc` is private, every door of
-//! [`Peer`] changes it through [`Peer::mutate`], which drains, and ends in [`Peer::settle`], which does what became
-//! due by it. What comes out goes to the sink that the caller gave.
+//! str0m's contract is "one mutation, then drain its outputs until it sleeps". So every door of [`Peer`] changes it
+//! through [`Peer::mutate`], which drains, and ends in [`Peer::settle`], which does what became due by it. What
+//! comes out goes to the sink that the caller gave.
 //!
 //! What a remote sent may make str0m panic. Each call into it is contained: a panic ends this connection with
 //! [`PeerFault::Panicked`] and no other.
 //!
+//! - `drive`: str0m: changing it, draining it, its events
 //! - `negotiation`: offers, answers, candidates, glare
 //! - `recovery`: when a path counts as lost, and what then
 //! - `channels`: data channels and back-pressure
 //! - `sdp`: what we read in descriptions ourselves
 
 mod channels;
+mod drive;
 mod negotiation;
 mod recovery;
 mod sdp;
@@ -21,15 +23,15 @@ mod tests;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use str0m::channel::ChannelId;
 use str0m::error::SctpError;
-use str0m::net::{Protocol, Receive, Transmit};
-use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig, RtcError};
+use str0m::net::{Protocol, Receive};
+use str0m::{Candidate, Input, Rtc, RtcConfig, RtcError};
 
 use self::channels::{Channels, Link};
+use self::drive::contained;
 use self::negotiation::Negotiation;
 use self::recovery::{Recovery, Step};
 use crate::limits;
@@ -38,17 +40,12 @@ use crate::signal::{Payload, Signal};
 /// How often the round-trip time is refreshed.
 const STATS_EVERY: Duration = Duration::from_secs(1);
 
-/// STUN checks repeat at least this often and this many times: a dead path is noticed within about 15 s
-/// (`str0m.md` 2.5).
+/// STUN checks that are not answered repeat this often and this many times. str0m's defaults are lazier.
 const STUN_RTO_MAX: Duration = Duration::from_secs(1);
 const STUN_RETRANSMITS: usize = 4;
 
 /// How long a close waits for what was sent to be acknowledged, and then for the goodbye to leave.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
-
-/// How often str0m may ask to be called again at once, before it has to wait a little.
-const DRAIN_ROUNDS: usize = 64;
-const DRAIN_PAUSE: Duration = Duration::from_millis(1);
 
 /// How a peer connection is set up.
 #[derive(Debug, Clone)]
@@ -347,7 +344,7 @@ impl Peer {
         contained(accepts).unwrap_or(false)
     }
 
-    /// Takes a datagram. One that cannot be read is ignored.
+    /// Takes a datagram. One that [`Peer::accepts`] does not want is ignored.
     pub fn receive_datagram(
         &mut self,
         now: Instant,
@@ -359,10 +356,19 @@ impl Peer {
         self.told = self.told.max(now);
         let result = self.mutate(now, out, |rtc| {
             let Ok(datagram) = Receive::new(Protocol::Udp, remote, local, bytes) else { return Ok(false) };
-            rtc.handle_input(Input::Receive(now, datagram)).map(|()| true)
+            let input = Input::Receive(now, datagram);
+            if !rtc.accepts(&input) {
+                return Ok(false);
+            }
+            rtc.handle_input(input).map(|()| true)
         });
         match result {
-            Some(Ok(true)) => self.bytes_received += bytes.len() as u64,
+            Some(Ok(true)) => {
+                self.bytes_received += bytes.len() as u64;
+                if self.recovery.received(now) {
+                    self.set_state(PeerState::Connected, out);
+                }
+            }
             // Anybody can send a datagram from anybody's address: it must not end the connection.
             Some(Err(error)) => out.push(PeerEffect::Skipped(format!("a datagram from {remote}: {error}"))),
             Some(Ok(false)) | None => {}
@@ -424,6 +430,14 @@ impl Peer {
         self.settle(now, out);
     }
 
+    /// Signals may have been lost: says again what the remote may be waiting for.
+    pub fn repeat(&mut self, now: Instant, out: &mut Vec<PeerEffect>) {
+        if self.rtc.is_some() && self.closing.is_none() {
+            self.repeat_lost(now, out);
+        }
+        self.settle(now, out);
+    }
+
     /// Says goodbye to the remote peer, once it has acknowledged what was sent; [`PeerState::Closed`] follows within
     /// a few seconds, at once if there is no path.
     pub fn close(&mut self, now: Instant, out: &mut Vec<PeerEffect>) {
@@ -467,126 +481,6 @@ impl Peer {
     /// The fingerprints of the two certificates, local and remote, as in SDP.
     pub fn fingerprints(&self) -> (String, Option<String>) {
         (self.local_fingerprint.clone(), self.negotiation.remote.as_ref().map(|remote| remote.fingerprint.clone()))
-    }
-
-    /// One mutation of str0m at `now`, and then its outputs until it sleeps. `None`: the connection is over, perhaps
-    /// by this.
-    fn mutate<T>(&mut self, now: Instant, out: &mut Vec<PeerEffect>, change: impl FnOnce(&mut Rtc) -> T) -> Option<T> {
-        if now > self.told {
-            self.tell_time(now, out)?;
-            self.drain(now, out);
-        }
-        let result = self.contain(out, change)?;
-        self.drain(now, out);
-        Some(result)
-    }
-
-    /// Calls str0m. A panic in there ends the connection.
-    fn contain<T>(&mut self, out: &mut Vec<PeerEffect>, call: impl FnOnce(&mut Rtc) -> T) -> Option<T> {
-        let rtc = self.rtc.as_deref_mut()?;
-        match contained(|| call(rtc)) {
-            Ok(result) => Some(result),
-            Err(panic) => {
-                self.fail(PeerFault::Panicked(panic), out);
-                None
-            }
-        }
-    }
-
-    fn tell_time(&mut self, now: Instant, out: &mut Vec<PeerEffect>) -> Option<()> {
-        self.told = self.told.max(now);
-        match self.contain(out, |rtc| rtc.handle_input(Input::Timeout(now)))? {
-            Ok(()) => Some(()),
-            Err(error) => {
-                self.fail(to_fault(&error), out);
-                None
-            }
-        }
-    }
-
-    /// Takes str0m's outputs until it wants to sleep to a time after `now`.
-    fn drain(&mut self, now: Instant, out: &mut Vec<PeerEffect>) {
-        for _ in 0..DRAIN_ROUNDS {
-            let Some(wake) = self.poll(now, out) else { return };
-            self.wake = wake;
-            if let Some(id) = self.unwanted.pop() {
-                self.contain(out, |rtc| rtc.direct_api().close_data_channel(id));
-            } else if wake > now || self.tell_time(now, out).is_none() {
-                return;
-            }
-        }
-        self.wake = now + DRAIN_PAUSE;
-    }
-
-    /// Takes str0m's outputs once. `None`: the connection is over.
-    fn poll(&mut self, now: Instant, out: &mut Vec<PeerEffect>) -> Option<Instant> {
-        loop {
-            match self.contain(out, Rtc::poll_output)? {
-                Ok(Output::Timeout(_)) if self.rtc.as_ref().is_some_and(|rtc| !rtc.is_alive()) => {
-                    self.finish(out);
-                    return None;
-                }
-                Ok(Output::Timeout(at)) => return Some(at),
-                Ok(Output::Transmit(datagram)) => self.transmit(datagram, out),
-                Ok(Output::Event(event)) => self.event(now, event, out),
-                Err(error) => {
-                    self.fail(to_fault(&error), out);
-                    return None;
-                }
-            }
-        }
-    }
-
-    fn transmit(&mut self, datagram: Transmit, out: &mut Vec<PeerEffect>) {
-        let bytes = Vec::from(datagram.contents);
-        self.bytes_sent += bytes.len() as u64;
-        // DTLS (RFC 7983, 7) goes over the selected pair only.
-        if bytes.first().is_some_and(|kind| (20..64).contains(kind)) {
-            self.path = Some((datagram.source, datagram.destination));
-        }
-        out.push(PeerEffect::Transmit { local: datagram.source, remote: datagram.destination, bytes });
-    }
-
-    fn event(&mut self, now: Instant, event: Event, out: &mut Vec<PeerEffect>) {
-        match event {
-            Event::Connected => {
-                self.recovery.secured();
-                self.set_state(PeerState::Connected, out);
-            }
-            Event::IceConnectionStateChange(ice) => match ice {
-                IceConnectionState::Connected | IceConnectionState::Completed => {
-                    if self.recovery.paired() {
-                        self.set_state(PeerState::Connected, out);
-                    }
-                }
-                IceConnectionState::Disconnected => {
-                    if self.recovery.unpaired() {
-                        self.lost(now, out);
-                    }
-                }
-                IceConnectionState::New | IceConnectionState::Checking => self.recovery.checking(now),
-            },
-            Event::ChannelOpen(id, label) => {
-                let config = self.contain(out, |rtc| rtc.channel(id).and_then(|channel| channel.config().cloned()));
-                match self.channels.opened(id, label, config.flatten().as_ref()) {
-                    Ok(opened) => out.push(opened),
-                    Err(note) => {
-                        self.unwanted.push(id);
-                        out.extend(note.map(PeerEffect::Skipped));
-                    }
-                }
-            }
-            Event::ChannelData(data) => out.extend(self.channels.received(data)),
-            Event::ChannelClose(id) => out.extend(self.channels.closed(id)),
-            Event::PeerStats(stats) => {
-                if let Some(pair) = stats.selected_candidate_pair {
-                    self.round_trip = pair.current_round_trip_time.or(self.round_trip);
-                }
-            }
-            // The remote's goodbye: ours follows by itself.
-            Event::Closed => self.closing = Some(Closing::Leaving(now + CLOSE_WITHIN)),
-            _ => {}
-        }
     }
 
     /// Does what became due, by the passing of time or by what was just done, until nothing is.
@@ -652,23 +546,5 @@ impl Peer {
             self.state = state;
             out.push(PeerEffect::State(state));
         }
-    }
-}
-
-/// Calls str0m, which may panic on what a remote sent. What it leaves half done is dropped by the caller.
-fn contained<T>(call: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
-        let text = panic.downcast::<String>().map(|text| *text);
-        let text = text.or_else(|panic| panic.downcast::<&str>().map(|text| text.to_string()));
-        sdp::quote(text.as_deref().unwrap_or("no message"))
-    })
-}
-
-fn to_fault(error: &RtcError) -> PeerFault {
-    match error {
-        RtcError::RemoteSdp(clause) if clause.contains("fingerprint") => PeerFault::Fingerprint,
-        // The handshake's own patience is about as long as ours.
-        RtcError::Dtls(error) if error.to_string().contains("timeout") => PeerFault::NoPath,
-        error => PeerFault::Refused(sdp::quote(&error.to_string())),
     }
 }

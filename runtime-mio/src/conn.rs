@@ -3,34 +3,23 @@
 //! tungstenite never sees the socket. It reads from the chunk that was just received and writes into [`Out`], so it
 //! is a codec here; `receive` and `flush` are the only system calls.
 
-use std::collections::VecDeque;
+pub(crate) mod dial;
+mod talk;
+mod wire;
+
 use std::io::{self, Read, Write};
 use std::mem;
 use std::net::Shutdown;
 
 use enishi_core::http::{self, HeadError, Parsed, Request, Response};
-use enishi_core::limits::{BODY_BYTES, CLOSE_REASON_BYTES, HEAD_BYTES};
+use enishi_core::limits::{BODY_BYTES, HEAD_BYTES};
 use enishi_core::machine::{CloseReason, DialId, Frame, FrameFault};
 use mio::net::TcpStream;
-use tungstenite::protocol::frame::coding::CloseCode;
-use tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig, WebSocketContext};
-use tungstenite::{Bytes, Error};
+use tungstenite::protocol::Role;
 
-use crate::dial::{Answer, Shake, clause};
-
-/// tungstenite's own read buffer: all that an idle connection holds. It is fed from memory, so its size costs no
-/// system calls (performance.md 4).
-const READ_BUFFER_BYTES: usize = 1024;
-
-/// More than this waiting for one remote means that the machine's limits failed.
-const OUT_BYTES: usize = 64 * 1024 * 1024;
-
-/// With more than this waiting, pings are not answered: RFC 6455, 5.5.3 asks for the most recent one only, and who
-/// pings without reading must not fill our memory.
-const PONG_BACKLOG_BYTES: usize = 64 * 1024;
-
-/// Capacity that a drained connection keeps.
-const KEPT_BYTES: usize = 1024;
+use dial::{Answer, Shake, clause};
+use talk::{Full, Heard, Talk};
+use wire::Out;
 
 /// Bytes that are read and thrown away while we wait for a remote to close.
 const DISCARD_BYTES: usize = 1024 * 1024;
@@ -51,6 +40,7 @@ pub(crate) struct Conn {
     ended: bool,
     /// There may be something to deliver without a read.
     resumed: bool,
+    lingers: bool,
     /// Whether it stands in the ready list.
     pub(crate) queued: bool,
     /// Whether it stands in the list of those to flush.
@@ -65,7 +55,7 @@ enum Phase {
     /// HTTP requests.
     Head(Head),
     /// WebSocket messages.
-    Ws(Box<Ws>),
+    Ws(Box<Talk>),
     /// Flush, tell the remote that there is no more, and for [`CloseReason::Local`] wait until it closes too: closing
     /// with bytes unread would make the kernel reset the connection, and the remote lose our last words.
     Closing { reason: CloseReason, shut: bool, discarded: usize },
@@ -81,14 +71,6 @@ enum Head {
     Answering,
     /// Bad bytes: nothing is read any more.
     Refused,
-}
-
-struct Ws {
-    context: WebSocketContext,
-    /// Our close frame is sent.
-    closing: bool,
-    /// The remote broke the protocol: nothing is read any more.
-    faulty: bool,
 }
 
 /// What [`Conn::next`] found.
@@ -124,6 +106,7 @@ impl Conn {
             hung_up: false,
             ended: false,
             resumed: false,
+            lingers: false,
             queued: false,
             dirty: false,
         }
@@ -180,7 +163,7 @@ impl Conn {
             // The remote's going away must be seen while an answer is awaited; more than a little is not read ahead.
             Phase::Head(Head::Asked | Head::Answering) => self.unread.len() < HEAD_BYTES,
             Phase::Head(Head::Refused) | Phase::Failed { .. } => false,
-            Phase::Ws(ws) => !ws.faulty,
+            Phase::Ws(talk) => !talk.faulty,
             Phase::Closing { .. } => true,
         }
     }
@@ -239,28 +222,23 @@ impl Conn {
     }
 
     fn next_frame(&mut self, chunk: &mut &[u8]) -> Option<Event> {
-        let Phase::Ws(ws) = &mut self.phase else { return None };
-        if ws.faulty {
-            return None;
-        }
-        let event = if self.unread.is_empty() {
-            ws.next(chunk, &mut self.out)
-        } else {
+        let Phase::Ws(talk) = &mut self.phase else { return None };
+        let mut heard = Heard::Nothing;
+        if !self.unread.is_empty() {
             let mut stash: &[u8] = &self.unread;
-            let before = stash.len();
-            let event = ws.next(&mut stash, &mut self.out);
-            let used = before - stash.len();
-            self.forget(used);
-            match event {
-                // What was left over is used up: go on with the chunk.
-                WsEvent::Nothing => return self.next_frame(chunk),
-                event => event,
-            }
-        };
-        match event {
-            WsEvent::Nothing => None,
-            WsEvent::Tell(event) => Some(event),
-            WsEvent::Closed(reason) => {
+            heard = talk.next(&mut stash, &mut self.out);
+            let left = stash.len();
+            self.unread.drain(..self.unread.len() - left);
+        }
+        // Only when the bytes left over are used up, those of the chunk follow.
+        if matches!(heard, Heard::Nothing) && self.unread.is_empty() {
+            heard = talk.next(chunk, &mut self.out);
+        }
+        match heard {
+            Heard::Nothing => None,
+            Heard::Frame(frame) => Some(Event::Frame(frame)),
+            Heard::Fault(fault) => Some(Event::Fault(fault)),
+            Heard::Closed(reason) => {
                 self.end(reason);
                 None
             }
@@ -274,14 +252,16 @@ impl Conn {
         }
     }
 
-    /// Keeps what [`Conn::next`] left of a chunk because reading was switched off.
+    /// Keeps what [`Conn::next`] left of a chunk, if it left it because reading was switched off.
     pub(crate) fn keep(&mut self, chunk: &[u8]) {
-        self.unread.extend_from_slice(chunk);
+        if self.paused {
+            self.unread.extend_from_slice(chunk);
+        }
     }
 
     /// Whether frames, as opposed to requests, are expected: only then bytes are a sign of life worth telling.
     pub(crate) fn hears(&self) -> bool {
-        matches!(&self.phase, Phase::Ws(ws) if !ws.closing && !ws.faulty)
+        matches!(&self.phase, Phase::Ws(talk) if !talk.closing && !talk.faulty)
     }
 
     /// Draws the conclusion from the stream's end, once everything before it was delivered.
@@ -310,47 +290,23 @@ impl Conn {
 
     fn open(&mut self, role: Role, used: usize, max_message_bytes: usize) {
         self.forget(used);
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_BYTES)
-            .write_buffer_size(0)
-            .max_write_buffer_size(OUT_BYTES)
-            .max_message_size(Some(max_message_bytes))
-            .max_frame_size(Some(max_message_bytes));
-        let context = WebSocketContext::new(role, Some(config));
-        self.phase = Phase::Ws(Box::new(Ws { context, closing: false, faulty: false }));
+        self.phase = Phase::Ws(Box::new(Talk::new(role, max_message_bytes)));
         self.resumed = true;
     }
 
     pub(crate) fn send(&mut self, frame: Frame) {
-        let Phase::Ws(ws) = &mut self.phase else { return };
-        let len = frame.len();
-        let (message, counted) = match frame {
-            Frame::Text(text) => (Message::Text(text), true),
-            Frame::Binary(bytes) => (Message::Binary(bytes), true),
-            Frame::Ping => (Message::Ping(Bytes::new()), false),
-            Frame::Pong => (Message::Pong(Bytes::new()), false),
-        };
-        let mut pipe = Pipe { input: &mut &[][..], out: &mut self.out, bounded: false };
-        let written = ws.context.write(&mut pipe, message).is_ok();
-        if counted && written {
-            self.out.mark(len);
-        }
-        if self.out.len() > OUT_BYTES {
+        let Phase::Ws(talk) = &mut self.phase else { return };
+        if let Err(Full) = talk.send(frame, &mut self.out) {
             self.out = Out::default();
-            self.end(CloseReason::Error("more than 64 MiB wait to be sent".into()));
+            self.end(CloseReason::Error("too much waits to be sent".into()));
         }
     }
 
     pub(crate) fn close(&mut self, code: u16, reason: &str) {
         self.pause(false);
-        let Phase::Ws(ws) = &mut self.phase else { return self.end(CloseReason::Local) };
-        let fits = |end: &usize| reason.is_char_boundary(*end);
-        let end = (0..=reason.len().min(CLOSE_REASON_BYTES)).rev().find(fits).unwrap_or(0);
-        let frame = CloseFrame { code: CloseCode::from(code), reason: reason[..end].into() };
-        let mut pipe = Pipe { input: &mut &[][..], out: &mut self.out, bounded: false };
-        let _ = ws.context.close(&mut pipe, Some(frame));
-        ws.closing = true;
-        if ws.faulty {
+        let Phase::Ws(talk) = &mut self.phase else { return self.end(CloseReason::Local) };
+        talk.close(code, reason, &mut self.out);
+        if talk.faulty {
             self.end(CloseReason::Local);
         }
     }
@@ -369,10 +325,11 @@ impl Conn {
                 return;
             }
             (Phase::Shaking { dial, .. }, _) => {
-                self.phase = Phase::Failed { dial: *dial, error: "the server closed the connection".into() };
+                self.phase =
+                    Phase::Failed { dial: *dial, error: "the server closed the connection without an answer".into() };
                 return;
             }
-            (Phase::Ws(ws), _) if ws.closing => CloseReason::Local,
+            (Phase::Ws(talk), _) if talk.closing => CloseReason::Local,
             (Phase::Head(_) | Phase::Ws(_), reason) => reason,
         };
         self.paused = false;
@@ -423,9 +380,9 @@ impl Conn {
         }
     }
 
-    /// Whether only time bounds what it still waits for.
-    pub(crate) fn is_closing(&self) -> bool {
-        matches!(self.phase, Phase::Closing { .. })
+    /// Whether, from now on, only time bounds what it still waits for. True once.
+    pub(crate) fn begins_to_linger(&mut self) -> bool {
+        matches!(self.phase, Phase::Closing { .. }) && !mem::replace(&mut self.lingers, true)
     }
 
     /// Whether it is over, and how; `late` means that it has had the time to end by itself.
@@ -456,137 +413,4 @@ impl Conn {
 pub(crate) enum Over {
     Closed(CloseReason),
     NotOpened(DialId, String),
-}
-
-enum WsEvent {
-    Nothing,
-    Tell(Event),
-    Closed(CloseReason),
-}
-
-impl Ws {
-    fn next(&mut self, chunk: &mut &[u8], out: &mut Out) -> WsEvent {
-        loop {
-            let mut pipe = Pipe { input: chunk, out, bounded: true };
-            let frame = match self.context.read(&mut pipe) {
-                Ok(Message::Text(text)) => Frame::Text(text),
-                Ok(Message::Binary(bytes)) => Frame::Binary(bytes),
-                Ok(Message::Ping(_)) => {
-                    // The pong is queued inside; flushing moves it to `out`.
-                    let _ = self.context.flush(&mut pipe);
-                    Frame::Ping
-                }
-                Ok(Message::Pong(_)) => Frame::Pong,
-                Ok(Message::Close(frame)) => {
-                    let _ = self.context.flush(&mut pipe);
-                    return WsEvent::Closed(CloseReason::Remote(frame.map_or(1005, |frame| frame.code.into())));
-                }
-                Ok(Message::Frame(_)) => continue,
-                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return WsEvent::Nothing,
-                Err(Error::ConnectionClosed | Error::AlreadyClosed) => return WsEvent::Closed(CloseReason::Eof),
-                Err(error) => {
-                    self.faulty = true;
-                    if self.closing {
-                        return WsEvent::Closed(CloseReason::Local);
-                    }
-                    return WsEvent::Tell(Event::Fault(match error {
-                        Error::Capacity(_) => FrameFault::TooBig,
-                        Error::Utf8(_) => FrameFault::NotUtf8,
-                        _ => FrameFault::Protocol,
-                    }));
-                }
-            };
-            if !self.closing {
-                return WsEvent::Tell(Event::Frame(frame));
-            }
-        }
-    }
-}
-
-/// Bytes that wait for the kernel, and where the messages in them end.
-#[derive(Default)]
-struct Out {
-    bytes: Vec<u8>,
-    /// How many of them the kernel has.
-    start: usize,
-    /// How many bytes the kernel has had before `bytes`.
-    past: u64,
-    /// Per message: the position of its end since the beginning, and the length of its payload.
-    marks: VecDeque<(u64, usize)>,
-    /// Messages, and payload bytes of them, that left and are not told.
-    sent: (usize, usize),
-}
-
-impl Out {
-    fn len(&self) -> usize {
-        self.bytes.len() - self.start
-    }
-
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    /// A message ends here.
-    fn mark(&mut self, len: usize) {
-        self.marks.push_back((self.past + self.bytes.len() as u64, len));
-    }
-
-    fn pending(&self) -> &[u8] {
-        &self.bytes[self.start..]
-    }
-
-    /// The kernel took `len` bytes.
-    fn taken(&mut self, len: usize) {
-        self.start += len;
-        let reached = self.past + self.start as u64;
-        while let Some(&(end, len)) = self.marks.front() {
-            if end > reached {
-                break;
-            }
-            self.marks.pop_front();
-            self.sent.0 += 1;
-            self.sent.1 += len;
-        }
-        if self.is_empty() || self.start > self.len() {
-            self.past = reached;
-            self.bytes.drain(..mem::take(&mut self.start));
-            if self.bytes.is_empty() && self.bytes.capacity() > KEPT_BYTES {
-                self.bytes = Vec::new();
-            }
-        }
-    }
-}
-
-/// The stream that tungstenite sees: a chunk in memory to read, [`Out`] to write. Never blocks on writing.
-struct Pipe<'p, 'b> {
-    input: &'p mut &'b [u8],
-    out: &'p mut Out,
-    /// Whether only control frames are written, which may be dropped when much is waiting.
-    bounded: bool,
-}
-
-impl Read for Pipe<'_, '_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.input.is_empty() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.input.read(buffer)
-    }
-}
-
-impl Write for Pipe<'_, '_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if !self.bounded || self.out.len() <= PONG_BACKLOG_BYTES {
-            self.out.push(bytes);
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

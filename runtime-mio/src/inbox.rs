@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use enishi_core::machine::DialId;
 use mio::{Registry, Token, Waker};
 
-use crate::dial::Resolved;
+use crate::conn::dial::Resolved;
 
 /// Commands that wait before [`Handle::send`] does.
 const COMMANDS: usize = 64;

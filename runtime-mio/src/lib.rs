@@ -8,7 +8,6 @@
 //! `recv` fills exists once per thread; tungstenite works on memory only (`conn.rs`).
 
 mod conn;
-mod dial;
 mod driver;
 mod inbox;
 mod udp;

@@ -7,6 +7,7 @@ pub(crate) mod dial;
 mod talk;
 mod wire;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::TcpStream;
 use std::pin::Pin;
@@ -19,7 +20,6 @@ use enishi_core::limits::{BODY_BYTES, HEAD_BYTES};
 use enishi_core::machine::{CloseReason, ConnId, Frame, FrameFault};
 use smol::channel::{Receiver, Sender};
 use smol::future::{or, poll_fn, yield_now};
-use smol::io::AsyncWriteExt;
 use smol::stream::Stream;
 use smol::{Async, Timer};
 use tungstenite::protocol::Role;
@@ -33,7 +33,7 @@ use crate::driver::Event;
 const LINGER: Duration = Duration::from_secs(5);
 
 /// What a connection may have under way to the main task: beyond it, it stops reading until [`Op::More`].
-const WINDOW_BYTES: i64 = 64 * 1024;
+const WINDOW_BYTES: usize = 64 * 1024;
 
 /// What one piece of news counts in that window beside its payload.
 const NEWS_BYTES: usize = 256;
@@ -41,11 +41,11 @@ const NEWS_BYTES: usize = 256;
 /// What the main task wants of a connection.
 pub(crate) enum Op {
     /// Write an answer.
-    Respond(Response),
+    Respond(Box<Response>),
     /// Write the 101 and speak WebSocket.
     Upgrade {
         /// The 101.
-        response: Response,
+        response: Box<Response>,
         /// The longest message to accept, in bytes.
         max_message_bytes: usize,
     },
@@ -89,12 +89,14 @@ pub(crate) enum News {
 }
 
 impl News {
-    /// What it counts in the connection's window; 0 for what did not come from reading.
+    /// What it counts in the connection's window. A request counts as all of it: nothing is read behind it before the
+    /// machine had its say, so that an answer given at once still goes to a client that has sent its last byte.
     pub(crate) fn weight(&self) -> usize {
         match self {
+            News::Request(_) => WINDOW_BYTES,
             News::Frame(frame) => NEWS_BYTES + frame.len(),
             News::Heard => NEWS_BYTES,
-            News::Request(_) | News::BadRequest(_) | News::Fault(_) | News::Sent { .. } | News::Closed(_) => 0,
+            News::BadRequest(_) | News::Fault(_) | News::Sent { .. } | News::Closed(_) => 0,
         }
     }
 
@@ -117,12 +119,14 @@ pub(crate) struct Link {
     /// Below zero if the last piece of news was large.
     window: i64,
     reading: bool,
+    /// Ops that came while an answer was written.
+    stash: VecDeque<Op>,
 }
 
 impl Link {
     /// The task's ends of the channels of `conn`.
     pub(crate) fn new(conn: ConnId, ops: Receiver<Op>, events: Sender<Event>) -> Self {
-        Link { conn, ops: Box::pin(ops), events, window: WINDOW_BYTES, reading: true }
+        Link { conn, ops: Box::pin(ops), events, window: WINDOW_BYTES as i64, reading: true, stash: VecDeque::new() }
     }
 
     async fn tell(&mut self, news: News) {
@@ -133,7 +137,29 @@ impl Link {
 
     /// The next op; None once the main task has let go.
     fn poll_op(&mut self, cx: &mut Context<'_>) -> Poll<Option<Op>> {
-        self.ops.as_mut().poll_next(cx)
+        match self.stash.pop_front() {
+            Some(op) => Poll::Ready(Some(op)),
+            None => self.ops.as_mut().poll_next(cx),
+        }
+    }
+
+    /// Writes an answer. Once the connection is to close, because it is the `last` or by order, it has [`LINGER`] for it.
+    async fn write(&mut self, wire: &mut Wire, bytes: &[u8], last: bool) -> Result<(), CloseReason> {
+        let mut patience = if last { Timer::after(LINGER) } else { Timer::never() };
+        wire.put(bytes);
+        poll_fn(|cx| {
+            while let Poll::Ready(Some(op)) = self.ops.as_mut().poll_next(cx) {
+                if let Op::Close { .. } = op {
+                    patience.set_after(LINGER);
+                }
+                self.stash.push_back(op);
+            }
+            match wire.poll_drain(cx) {
+                Poll::Ready(drained) => Poll::Ready(drained.map_err(|error| failed(&error))),
+                Poll::Pending => Pin::new(&mut patience).poll(cx).map(|_| Err(CloseReason::Local)),
+            }
+        })
+        .await
     }
 }
 
@@ -182,7 +208,8 @@ async fn requests(mut wire: Wire, link: &mut Link) -> Head {
                 Parsed::Partial => {}
             }
         }
-        let wanted = link.reading && answered && !refused;
+        // Behind a request that waits for its answer, only the end of the stream matters.
+        let wanted = link.reading && link.window > 0 && !refused && (answered || bytes.len() < HEAD_BYTES);
         let turn = poll_fn(|cx| match link.poll_op(cx) {
             Poll::Ready(op) => Poll::Ready(Turn::Op(op)),
             Poll::Pending if wanted => wire.poll_fill(cx, &mut bytes).map(Turn::Filled),
@@ -191,23 +218,25 @@ async fn requests(mut wire: Wire, link: &mut Link) -> Head {
         match turn.await {
             Turn::Op(None) => return Head::Over(CloseReason::Local),
             Turn::Op(Some(Op::Respond(response))) => {
-                if let Err(error) = wire.write_all(&response.encode()).await {
-                    return Head::Over(failed(&error));
+                let last = response.close || refused;
+                if let Err(reason) = link.write(&mut wire, &response.encode(), last).await {
+                    return Head::Over(reason);
                 }
-                if response.close || refused {
+                if last {
                     return Head::Over(farewell(wire).await);
                 }
                 (answered, fresh) = (true, true);
             }
             Turn::Op(Some(Op::Upgrade { response, max_message_bytes })) => {
-                return match wire.write_all(&response.encode()).await {
+                return match link.write(&mut wire, &response.encode(), false).await {
                     Ok(()) => Head::Upgraded(wire, bytes, max_message_bytes),
-                    Err(error) => Head::Over(failed(&error)),
+                    Err(reason) => Head::Over(reason),
                 };
             }
             Turn::Op(Some(Op::Close { .. })) => return Head::Over(farewell(wire).await),
             Turn::Op(Some(Op::Read(on))) => (link.reading, fresh) = (on, true),
-            Turn::Op(Some(Op::Send(_) | Op::More(_))) => {}
+            Turn::Op(Some(Op::More(weight))) => link.window += weight as i64,
+            Turn::Op(Some(Op::Send(_))) => {}
             Turn::Filled(Ok(0)) => return Head::Over(CloseReason::Eof),
             Turn::Filled(Ok(_)) => {
                 fresh = true;

@@ -24,7 +24,7 @@ const COMMANDS: usize = 16;
 
 /// What may wait for one connection, in bytes with [`OP_BYTES`] for each message. The machine closes slow clients long
 /// before; this bound holds whatever the machine does.
-pub(crate) const WAITING_BYTES: usize = 16 * 1024 * 1024;
+pub(crate) const WAITING_BYTES: usize = 64 * 1024 * 1024;
 
 /// What a message counts there beside its payload.
 const OP_BYTES: usize = 256;
@@ -199,10 +199,13 @@ fn tell<M: Machine>(
             let conn = io.open(|link| conn::serve(tcp, link));
             step(machine, io, Input::Accepted { conn, listener, remote }, notice)
         }
-        Event::Conn(conn, news) => match io.admit(conn, news) {
-            Some(news) => step(machine, io, input(conn, news), notice),
-            None => Continue(()),
-        },
+        Event::Conn(conn, news) => {
+            let Some(news) = io.admit(conn, news) else { return Continue(()) };
+            let weight = news.weight();
+            let flow = step(machine, io, input(conn, news), notice);
+            io.widen(conn, weight);
+            flow
+        }
         Event::Dialed { dial, ws, protocol } => {
             let conn = io.open(|link| conn::talk(*ws, link));
             step(machine, io, Input::Dialed { dial, conn, protocol }, notice)
@@ -253,9 +256,9 @@ fn drain<M: Machine>(
 /// Carries out one output, without waiting; a notice is handed back.
 fn act<N>(io: &mut Io<'_>, output: Output<N>) -> Option<N> {
     match output {
-        Output::Respond { conn, response } => io.tell(conn, Op::Respond(response)),
+        Output::Respond { conn, response } => io.tell(conn, Op::Respond(Box::new(response))),
         Output::Upgrade { conn, response, max_message_bytes } => {
-            io.tell(conn, Op::Upgrade { response, max_message_bytes });
+            io.tell(conn, Op::Upgrade { response: Box::new(response), max_message_bytes });
         }
         Output::Send { conn, frame } => io.send(conn, frame),
         Output::Read { conn, on } => io.read(conn, on),
@@ -337,24 +340,25 @@ impl<'a> Io<'a> {
             return None;
         }
         match &news {
-            News::Closed(_) => {
-                if let Some(conn) = self.conns.remove(&id) {
-                    conn.task.detach();
-                }
-            }
+            // If it is not the task's own last word but ours, the task ends here.
+            News::Closed(_) => drop(self.conns.remove(&id)),
             News::Sent { messages, len } => {
                 conn.waiting = conn.waiting.saturating_sub(messages * OP_BYTES + len);
             }
             _ if conn.closing => return None,
-            read => {
-                conn.delivered += read.weight();
-                if conn.delivered >= MORE_BYTES {
-                    let delivered = std::mem::take(&mut conn.delivered);
-                    conn.tell(Op::More(delivered));
-                }
-            }
+            _ => {}
         }
         Some(news)
+    }
+
+    /// News of this weight was delivered, and what the machine asked in return is under way.
+    fn widen(&mut self, id: ConnId, weight: usize) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.delivered += weight;
+        if conn.delivered >= MORE_BYTES {
+            let delivered = std::mem::take(&mut conn.delivered);
+            conn.tell(Op::More(delivered));
+        }
     }
 
     /// What happened while acting, and what was held back by connections that are read again.

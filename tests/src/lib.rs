@@ -2,3 +2,5 @@
 
 pub mod bench_server;
 pub mod hub_model;
+pub mod process;
+pub mod world;

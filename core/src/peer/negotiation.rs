@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use str0m::Candidate;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 
+use super::drive::contained;
 use super::sdp::{self, Description};
-use super::{Peer, PeerEffect, PeerFault, PeerState, contained};
+use super::{Peer, PeerEffect, PeerFault, PeerState};
 use crate::limits;
 use crate::signal::{self, Signal};
 
@@ -15,6 +16,9 @@ const RESEND_AFTER: Duration = Duration::from_secs(3);
 
 /// How often the remote may cross our offers. Each time costs a little memory in str0m that is not given back.
 const ROLLBACKS: u32 = 100;
+
+/// The longest candidate, its generation's name included, in bytes. Real ones have about 100.
+const CANDIDATE_BYTES: usize = 1024;
 
 /// Where the exchange of descriptions stands.
 #[derive(Debug, Default)]
@@ -107,6 +111,16 @@ impl Peer {
         }
     }
 
+    /// Repeats an offer that is outstanding. Without one, and without a connection, our answer may be what was lost:
+    /// an offer brings the exchange to a new end, crossed or not.
+    pub(super) fn repeat_lost(&mut self, now: Instant, out: &mut Vec<PeerEffect>) {
+        if self.negotiation.pending.is_some()
+            || (self.state != PeerState::Connected && self.negotiation.local.is_some())
+        {
+            self.restart_or_repeat(now, out);
+        }
+    }
+
     /// Opens the channels that wait, and offers if that or a wanted restart needs it.
     pub(super) fn offer_if_needed(&mut self, now: Instant, out: &mut Vec<PeerEffect>) {
         if self.negotiation.pending.is_some() || self.closing.is_some() {
@@ -163,14 +177,8 @@ impl Peer {
             return;
         }
         let Some((remote, offer)) = self.read_remote(text, SdpOffer::from_sdp_string, out) else { return };
-        let answer = self.mutate(now, out, |rtc| rtc.sdp_api().accept_offer(offer));
-        let answer = match answer {
-            Some(Ok(answer)) => answer.to_sdp_string(),
-            Some(Err(error)) => {
-                return self.fail(PeerFault::Refused(format!("the offer: {}", sdp::quote(&error.to_string()))), out);
-            }
-            None => return,
-        };
+        let answer = self.try_mutate(now, out, |rtc| rtc.sdp_api().accept_offer(offer));
+        let Some(answer) = answer.map(|answer| answer.to_sdp_string()) else { return };
         let fresh = self.is_fresh(&remote);
         if let Some(pending) = self.negotiation.pending.take() {
             self.channels.rolled_back();
@@ -192,12 +200,9 @@ impl Peer {
         }
         let Some((remote, answer)) = self.read_remote(text, SdpAnswer::from_sdp_string, out) else { return };
         let Some(pending) = self.negotiation.pending.take() else { return };
-        match self.mutate(now, out, |rtc| rtc.sdp_api().accept_answer(pending.changes, answer)) {
-            Some(Ok(())) => {}
-            Some(Err(error)) => {
-                return self.fail(PeerFault::Refused(format!("the answer: {}", sdp::quote(&error.to_string()))), out);
-            }
-            None => return,
+        let accepted = self.try_mutate(now, out, |rtc| rtc.sdp_api().accept_answer(pending.changes, answer));
+        if accepted.is_none() {
+            return;
         }
         self.channels.answered();
         self.take_remote(now, remote, out);
@@ -260,11 +265,16 @@ impl Peer {
         if given.candidate.trim().is_empty() {
             return;
         }
+        let bytes = given.candidate.len() + given.username_fragment.as_ref().map_or(0, String::len);
+        if bytes > CANDIDATE_BYTES {
+            return skip(format!("a candidate of {bytes} bytes"), out);
+        }
         let Some(remote) = &self.negotiation.remote else {
             if self.negotiation.early.len() >= limits::EARLY_SIGNALS {
                 return skip("a candidate: too many came before the description".into(), out);
             }
-            return self.negotiation.early.push(given);
+            // The section that it names says nothing: all are bundled.
+            return self.negotiation.early.push(signal::Candidate { sdp_mid: None, ..given });
         };
         if self.negotiation.remote_candidates >= limits::EARLY_SIGNALS {
             return skip("a candidate: the remote sent too many".into(), out);

@@ -6,15 +6,19 @@ use std::time::{Duration, Instant};
 /// consent for 30 s nothing may be sent any more).
 const GIVE_UP: Duration = Duration::from_secs(30);
 
+/// Without any datagram from the remote for so long, the path is lost. Each side checks it at least every 3 s, and
+/// every second once a check is not answered. str0m's own verdict takes 15 s and more.
+const SILENCE: Duration = Duration::from_secs(9);
+
 /// After an ICE restart, how long the old path may serve before the lack of a new one counts as a loss.
-const DOUBT: Duration = Duration::from_secs(5);
+const SEARCH: Duration = Duration::from_secs(5);
 
 /// How long the polite side waits for the impolite side's restart before it asks for one.
 const ASK_AFTER: Duration = Duration::from_secs(3);
 
 /// Between two attempts: doubles from the first to the second.
 const RETRY: Duration = Duration::from_secs(3);
-const RETRY_MAX: Duration = Duration::from_secs(8);
+const RETRY_MAX: Duration = Duration::from_secs(6);
 
 /// What ICE and DTLS say about the path, and what is due because of it.
 #[derive(Debug, Default)]
@@ -25,6 +29,7 @@ pub(super) struct Recovery {
     /// ICE has a nominated pair.
     paired: bool,
     give_up: Option<Instant>,
+    /// Then the path is lost, unless something is heard or found.
     doubt: Option<Instant>,
     retry: Option<Instant>,
     attempts: u32,
@@ -53,30 +58,32 @@ impl Recovery {
     }
 
     /// DTLS is up, and with it the connection.
-    pub fn secured(&mut self) {
+    pub fn secured(&mut self, now: Instant) {
         self.secured = true;
-        self.paired = true;
-        self.recovered();
+        self.paired(now);
     }
 
     /// ICE has a pair. Whether that makes the connection.
-    pub fn paired(&mut self) -> bool {
+    pub fn paired(&mut self, now: Instant) -> bool {
         self.paired = true;
-        if self.secured {
-            self.recovered();
-        }
-        self.secured
+        self.received(now)
     }
 
-    fn recovered(&mut self) {
-        (self.give_up, self.doubt, self.retry, self.attempts) = (None, None, None, 0);
+    /// A datagram came. Whether the connection stands.
+    pub fn received(&mut self, now: Instant) -> bool {
+        let stands = self.secured && self.paired;
+        if stands {
+            (self.give_up, self.retry, self.attempts) = (None, None, 0);
+            self.doubt = Some(now + SILENCE);
+        }
+        stands
     }
 
     /// ICE checks pairs anew.
     pub fn checking(&mut self, now: Instant) {
         if self.secured && self.paired {
             self.paired = false;
-            self.doubt = Some(now + DOUBT);
+            self.doubt = Some(now + SEARCH);
         }
     }
 

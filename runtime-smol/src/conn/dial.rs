@@ -11,7 +11,6 @@ use enishi_core::limits::HEAD_BYTES;
 use enishi_core::machine::DialId;
 use smol::channel::Sender;
 use smol::future::{or, poll_fn};
-use smol::io::AsyncWriteExt;
 use smol::{Async, Timer};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::handshake::client::{Response, generate_request};
@@ -75,7 +74,8 @@ async fn open(target: &Target) -> Result<Open, String> {
     let no_host = format!("no such host: {host:?}");
     let addresses = smol::net::resolve((host, port)).await.map_err(|_| no_host.clone())?;
     let mut wire = connect(&addresses).await.ok_or(no_host)??;
-    wire.write_all(&request).await.map_err(|error| clause(&error))?;
+    wire.put(&request);
+    poll_fn(|cx| wire.poll_drain(cx)).await.map_err(|error| clause(&error))?;
     shake(wire, &derive_accept_key(key.as_bytes()), target).await
 }
 

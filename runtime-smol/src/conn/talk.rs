@@ -1,12 +1,12 @@
 //! A connection that speaks WebSocket, to its end.
 //!
 //! One task reads and writes: splitting the stream would put a lock around it. Messages go out in batches through the
-//! `Sink` of [`WebSocketStream`], which can flush several at once, and count as sent when their batch was flushed.
+//! `Sink` of [`WebSocketStream`], which can flush several at once, and count as sent when the kernel took their batch.
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use async_tungstenite::WebSocketStream;
 use enishi_core::limits::CLOSE_REASON_BYTES;
@@ -26,35 +26,31 @@ use crate::driver::WAITING_BYTES;
 /// Payload bytes after which a batch is flushed before more is added: the grain of [`News::Sent`].
 const BATCH_BYTES: usize = 16 * 1024;
 
+/// Bytes to write beyond which pings are not answered.
+const PONG_BACKLOG_BYTES: usize = 64 * 1024;
+
 /// What one message counts in a batch beside its payload; more than the longest frame header (14 bytes).
 const FRAME_BYTES: usize = 16;
 
-/// Bytes of one read. The library's default of 128 KiB is zeroed before every read and kept by every connection.
-const READ_BYTES: usize = 4 * 1024;
+/// The library's read buffer, filled from memory by [`Wire`]. The default of 128 KiB is zeroed before every read and
+/// kept by every connection.
+const READ_BYTES: usize = 1024;
 
 /// The library's settings for a connection that takes messages up to `max_message_bytes`.
 pub(super) fn config(max_message_bytes: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BYTES)
         .write_buffer_size(BATCH_BYTES)
-        // A batch, then one message of any length that the main task lets through, then a pong.
-        .max_write_buffer_size(2 * BATCH_BYTES + WAITING_BYTES)
+        // Never reached, since the wire takes everything at once: what waits is counted by the main task.
+        .max_write_buffer_size(BATCH_BYTES + WAITING_BYTES)
         .max_message_size(Some(max_message_bytes))
         .max_frame_size(Some(max_message_bytes))
 }
 
 /// Speaks WebSocket until the end, and tells it.
 pub(crate) async fn talk(ws: WebSocketStream<Wire>, link: Link) {
-    let mut talk = Talk {
-        ws,
-        link,
-        out: VecDeque::new(),
-        batch: (0, 0),
-        unflushed: false,
-        pong_due: false,
-        faulty: false,
-        closing: None,
-    };
+    let mut talk =
+        Talk { ws, link, out: VecDeque::new(), batch: (0, 0), unflushed: false, faulty: false, closing: None };
     let reason = talk.converse().await;
     let Talk { ws, mut link, .. } = talk;
     // The socket is closed before its end is told.
@@ -65,14 +61,12 @@ pub(crate) async fn talk(ws: WebSocketStream<Wire>, link: Link) {
 struct Talk {
     ws: WebSocketStream<Wire>,
     link: Link,
-    /// Messages that are not in the library's buffer yet.
+    /// Messages that are not on the wire yet.
     out: VecDeque<Frame>,
     /// Messages and payload bytes that are there.
     batch: (usize, usize),
+    /// Something was written since the wire was empty.
     unflushed: bool,
-    /// A ping was answered into a buffer that is not flushed: no reading until it is, or a remote that pings and does
-    /// not read fills our memory with pongs.
-    pong_due: bool,
     /// The remote broke RFC 6455: what it sends means nothing any more.
     faulty: bool,
     closing: Option<Closing>,
@@ -108,7 +102,6 @@ impl Talk {
                 }
                 Turn::Flushed(Ok(())) => {
                     self.unflushed = false;
-                    self.pong_due = false;
                     let (messages, len) = std::mem::take(&mut self.batch);
                     if messages > 0 {
                         self.link.tell(News::Sent { messages, len }).await;
@@ -153,12 +146,15 @@ impl Talk {
             return Poll::Ready(Turn::Over);
         }
         if !self.unflushed
-            && let Err(error) = self.fill_batch()
+            && let Err(error) = self.fill_batch(cx)
         {
             return Poll::Ready(Turn::Flushed(Err(error)));
         }
+        // From here on the library writes nothing but pongs. RFC 6455, 5.5.3: not every ping needs its own.
+        let piled_up = self.ws.get_ref().backlog() > PONG_BACKLOG_BYTES;
+        self.ws.get_mut().mute(piled_up);
         if self.unflushed
-            && let Poll::Ready(flushed) = Pin::new(&mut self.ws).poll_flush(cx)
+            && let Poll::Ready(flushed) = self.poll_flush(cx)
         {
             return Poll::Ready(Turn::Flushed(flushed));
         }
@@ -167,9 +163,6 @@ impl Talk {
             Some(_) => {}
             None if self.faulty || !self.link.reading || self.link.window <= 0 => return Poll::Pending,
             None => {}
-        }
-        if self.pong_due {
-            return Poll::Pending;
         }
         self.ws.get_mut().begin_turn();
         match Pin::new(&mut self.ws).poll_next(cx) {
@@ -201,9 +194,8 @@ impl Talk {
     }
 
     async fn hear(&mut self, message: Message) {
-        if let Message::Ping(_) = message {
-            (self.unflushed, self.pong_due) = (true, true);
-        }
+        // The library answers pings.
+        self.unflushed |= matches!(message, Message::Ping(_));
         if self.closing.is_some() {
             return yield_now().await;
         }
@@ -217,8 +209,9 @@ impl Talk {
         self.link.tell(News::Frame(frame)).await;
     }
 
-    /// Hands the library what one flush should carry: some messages, or the close frame after the last of them.
-    fn fill_batch(&mut self) -> Result<(), Error> {
+    /// Puts on the wire what one flush should carry: some messages, or the close frame after the last of them.
+    fn fill_batch(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        self.ws.get_mut().mute(false);
         let mut bytes = 0;
         while bytes < BATCH_BYTES
             && let Some(frame) = self.out.pop_front()
@@ -235,12 +228,22 @@ impl Talk {
         {
             self.put(Message::Close(Some(frame)))?;
         }
-        Ok(())
+        match Pin::new(&mut self.ws).poll_flush(cx) {
+            Poll::Ready(Err(error)) => Err(error),
+            // Never pending: the wire takes everything.
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        }
     }
 
     fn put(&mut self, message: Message) -> Result<(), Error> {
         self.unflushed = true;
         Pin::new(&mut self.ws).start_send(message)
+    }
+
+    /// Empties the library's buffer into the wire, and the wire into the kernel.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        ready!(Pin::new(&mut self.ws).poll_flush(cx))?;
+        self.ws.get_mut().poll_drain(cx).map_err(Error::Io)
     }
 
     /// A remote that broke the rules cannot answer our close frame in a way that means something: the end of the stream
@@ -255,7 +258,8 @@ impl Talk {
     /// The remote said goodbye. The library has the answer ready; it only needs to be flushed.
     async fn acknowledge(&mut self, frame: Option<CloseFrame>) -> CloseReason {
         // A remote that closed the stream together with its close frame makes this fail, which changes nothing.
-        let flushed = poll_fn(|cx| Pin::new(&mut self.ws).poll_flush(cx));
+        self.ws.get_mut().mute(false);
+        let flushed = poll_fn(|cx| self.poll_flush(cx));
         or(async { _ = flushed.await }, async { _ = Timer::after(LINGER).await }).await;
         self.ws.get_ref().shut();
         match (&self.closing, frame) {
@@ -269,10 +273,10 @@ impl Talk {
     fn last_words(&mut self) {
         let mut cx = Context::from_waker(Waker::noop());
         while self.unflushed || !self.out.is_empty() || self.closing.as_ref().is_some_and(|c| c.frame.is_some()) {
-            if !self.unflushed && self.fill_batch().is_err() {
+            if !self.unflushed && self.fill_batch(&mut cx).is_err() {
                 return;
             }
-            match Pin::new(&mut self.ws).poll_flush(&mut cx) {
+            match self.poll_flush(&mut cx) {
                 Poll::Ready(Ok(())) => self.unflushed = false,
                 Poll::Ready(Err(_)) | Poll::Pending => return,
             }

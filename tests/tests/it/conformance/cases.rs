@@ -245,7 +245,7 @@ fn frames_sent_while_reading_is_off_arrive_later_in_order() {
 
 #[test]
 fn credit_for_a_slow_reader_waits_until_it_reads() {
-    const MESSAGES: usize = 256;
+    const MESSAGES: usize = 192;
     const LEN: usize = 64 * 1024;
     let rig = Rig::new();
     let stream = client::connect(rig.tcp);
@@ -271,7 +271,7 @@ fn credit_for_a_slow_reader_waits_until_it_reads() {
     for news in rig.until(|news| matches!(news, News::Frame(..))) {
         count(&news);
     }
-    assert!(count(&News::Done).0 < MESSAGES, "16 MiB do not fit into the kernel");
+    assert!(count(&News::Done).0 < MESSAGES, "12 MiB do not fit into the kernel");
     for _ in 0..MESSAGES {
         assert_eq!(socket.read().unwrap().len(), LEN);
     }
@@ -370,22 +370,27 @@ fn an_end_without_a_close_frame_is_told_as_such() {
 }
 
 #[test]
-fn pings_of_a_client_that_never_reads_do_not_pile_up() {
+fn a_flood_of_pings_that_nobody_reads_the_answers_of_is_survived() {
     let rig = Rig::new();
     let mut stream = client::raw(rig.tcp);
     let conn = rig.accepted();
-    let pings = client::frame(9, &[b'p'; 125]).repeat(1000);
-    // 26 MB of pings: far more than the kernel holds in pongs.
-    for _ in 0..200 {
-        stream.write_all(&pings).unwrap();
+    let mut writer = stream.try_clone().unwrap();
+    let flood = thread::spawn(move || {
+        let pings = client::frame(9, &[b'p'; 125]).repeat(1000);
+        // 26 MB: far more than the kernel holds in pongs. The driver may take them all or stop reading.
+        for _ in 0..200 {
+            writer.write_all(&pings).unwrap();
+        }
+        writer.write_all(&client::frame(1, b"still here")).unwrap();
+    });
+    let mut other = client::websocket(client::connect(rig.tcp), rig.tcp);
+    for _ in 0..100 {
+        other.send(text("other")).unwrap();
+        assert_eq!(other.read().unwrap(), text("other"));
     }
-    stream.write_all(&client::frame(1, b"still here")).unwrap();
+    while client::read_frame(&mut stream).0 != 0x81 {}
+    flood.join().unwrap();
     rig.until(|news| *news == News::Frame(conn, Frame::text("still here")));
-    let mut pongs = 0;
-    while client::read_frame(&mut stream).0 != 0x81 {
-        pongs += 1;
-    }
-    assert!(pongs > 0);
 }
 
 #[test]
@@ -491,6 +496,7 @@ fn without_file_descriptors_it_keeps_serving_and_recovers() {
 
 fn serve_until_eof() {
     let rig = Rig::new();
-    writeln!(io::stdout(), "serving at {}", rig.tcp).unwrap();
+    let mut stdout = io::stdout();
+    writeln!(stdout, "serving at {}", rig.tcp).unwrap();
     io::stdin().read_to_end(&mut Vec::new()).unwrap();
 }

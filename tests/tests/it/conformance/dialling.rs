@@ -140,7 +140,7 @@ fn a_server_that_answers_otherwise_is_quoted() {
     for (answer, expected) in [
         ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "the server answered 404 Not Found"),
         ("SSH-2.0-OpenSSH\r\n\r\n", "the server does not speak HTTP/1.1"),
-        ("", "the server closed the connection"),
+        ("", "the server closed the connection without an answer"),
         (
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
