@@ -268,6 +268,8 @@ impl Peer {
         for host in peer.config.hosts.clone() {
             peer.add_host(now, host, &mut out);
         }
+        // ICE asks for no wake-up before it was told the time once.
+        peer.tell_time(now, &mut out);
         peer.mutate(now, &mut out, |_| ());
         debug_assert!(out.is_empty(), "{out:?}");
         peer

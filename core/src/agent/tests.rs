@@ -399,7 +399,7 @@ fn a_script_need_not_wait_for_anything() {
     world.command(alice, AgentCommand::Who);
     world.command(alice, AgentCommand::Quit);
     world.until(SECOND * 2, "alice ends", |world| world.told(1).next_back() == Some(&AgentNotice::Ended));
-    assert_eq!(world.texts(0), ["in one go"]);
+    assert_eq!(world.texts(0), ["in one go"], "{:#?}", world.notices);
     assert_eq!(world.count(alice, |notice| matches!(notice, AgentNotice::Listed(_))), 1);
     assert_eq!(world.count(alice, |notice| matches!(notice, AgentNotice::CommandFailed(_))), 0);
 }

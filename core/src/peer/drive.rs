@@ -68,7 +68,7 @@ impl Peer {
         }
     }
 
-    fn tell_time(&mut self, now: Instant, out: &mut Vec<PeerEffect>) -> Option<()> {
+    pub(super) fn tell_time(&mut self, now: Instant, out: &mut Vec<PeerEffect>) -> Option<()> {
         self.told = self.told.max(now);
         match self.contain(out, |rtc| rtc.handle_input(Input::Timeout(now)))? {
             Ok(()) => Some(()),
