@@ -154,7 +154,8 @@ impl Peer {
             },
             Event::ChannelOpen(id, label) => {
                 let config = self.contain(out, |rtc| rtc.channel(id).and_then(|channel| channel.config().cloned()));
-                match self.channels.opened(id, label, config.flatten().as_ref()) {
+                let Some(config) = config else { return };
+                match self.channels.opened(id, label, config.as_ref()) {
                     Ok(opened) => out.push(opened),
                     Err(note) => {
                         self.unwanted.push(id);
