@@ -457,3 +457,13 @@ fn a_stun_servers_answer_becomes_a_candidate_and_then_comes_the_end() {
 fn opened(notice: &AgentNotice) -> bool {
     matches!(notice, AgentNotice::ChannelOpened { .. })
 }
+
+#[test]
+fn a_connection_takes_a_few_round_trips() {
+    let mut world = World::new();
+    world.add("bob", None);
+    world.run(SECOND);
+    world.add("alice", Some("bob"));
+    // Registration, offer and answer, ICE, DTLS, SCTP, the channel; no timer is waited for.
+    world.until(SECOND / 4, "the channel opens", |world| world.open(0) && world.open(1));
+}
