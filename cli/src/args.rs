@@ -104,6 +104,10 @@ pub struct SignalArgs {
     #[arg(long)]
     pub check_config: bool,
 
+    /// Serve a WebSocket echo at /echo, for conformance tests
+    #[arg(long, hide = true)]
+    pub test_echo: bool,
+
     #[command(flatten)]
     pub logging: Logging,
 
@@ -301,7 +305,7 @@ mod tests {
         let root = Cli::command();
         for arg in root.find_subcommand("signal").unwrap().get_arguments() {
             let name = arg.get_long().unwrap();
-            if !matches!(name, "check-config" | "verbose" | "quiet" | "help") {
+            if !matches!(name, "check-config" | "test-echo" | "verbose" | "quiet" | "help") {
                 assert_eq!(arg.get_env().unwrap().to_str().unwrap(), config::variable(name));
             }
         }

@@ -16,7 +16,7 @@ use crate::args::Cli;
 use crate::failure::Failure;
 
 /// A key of the file for none of which there is a meaning.
-const NOT_IN_FILE: [&str; 6] = ["config", "check-config", "verbose", "quiet", "help", "version"];
+const NOT_IN_FILE: [&str; 7] = ["config", "check-config", "test-echo", "verbose", "quiet", "help", "version"];
 
 /// A configuration file is read into memory; more than this is something else.
 const FILE_BYTES: u64 = 1 << 20;

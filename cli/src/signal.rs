@@ -62,6 +62,7 @@ pub fn run(args: SignalArgs, settings: &[Setting]) -> Result<u8, Failure> {
         ice_servers: args.ice_server,
         listeners: bound,
         token,
+        test_echo: args.test_echo,
     };
     let server = Server::new(now, unix, seed, config);
     let (driver, handle) =

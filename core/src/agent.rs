@@ -247,7 +247,7 @@ pub struct Agent {
 
 impl Agent {
     /// An agent that starts at `now`, when Unix time is `unix`. `seed` comes from the operating system.
-    /// It dials with its first input, which may be a [`Input::Timeout`].
+    /// It dials with its first input; until then its deadline is `now`.
     pub fn new(now: Instant, unix: Duration, seed: [u8; 32], config: AgentConfig) -> Self {
         let mut secrets = Secrets::new(seed);
         let settings = signaling::Settings {
@@ -256,7 +256,7 @@ impl Agent {
             name: config.id,
             token: config.token,
         };
-        let signaling = Signaling::new(WallClock::new(now, unix), secrets.number(), settings);
+        let signaling = Signaling::new(now, WallClock::new(now, unix), secrets.number(), settings);
         let settings = peers::Settings {
             hosts: config.hosts,
             stun: config.stun,

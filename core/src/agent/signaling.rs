@@ -87,8 +87,10 @@ struct Session {
 
 #[derive(Debug)]
 enum State {
-    /// Before the first input.
-    Idle,
+    /// Before the first input, which is due at once.
+    Idle {
+        since: Instant,
+    },
     Dialing {
         dial: DialId,
         until: Instant,
@@ -119,10 +121,10 @@ struct Connection {
 
 impl Signaling {
     /// A client that has not dialled yet.
-    pub(super) fn new(clock: WallClock, seed: u64, settings: Settings) -> Self {
+    pub(super) fn new(now: Instant, clock: WallClock, seed: u64, settings: Settings) -> Self {
         Signaling {
             settings,
-            state: State::Idle,
+            state: State::Idle { since: now },
             session: None,
             was_up: false,
             dials: 0,
@@ -136,7 +138,7 @@ impl Signaling {
 
     /// Dials, if that was never done.
     pub(super) fn start(&mut self, now: Instant, out: &mut Vec<SignalingEffect>) {
-        if matches!(self.state, State::Idle) {
+        if matches!(self.state, State::Idle { .. }) {
             if self.settings.name.is_none() && self.settings.dialect == Dialect::ConicC {
                 // In this dialect the client chooses, and the server's own ids look like this.
                 self.settings.name = Some(Name::new(self.ids.next(self.clock.unix(now))));
@@ -288,7 +290,7 @@ impl Signaling {
             return;
         }
         match &mut self.state {
-            State::Idle | State::Over => {}
+            State::Idle { .. } | State::Over => {}
             State::Waiting { .. } => self.dial(now, out),
             State::Dialing { .. } => self.lose(now, format!("no connection within {} s", DIAL.as_secs()), out),
             State::Closing { conn, .. } => {
@@ -316,7 +318,8 @@ impl Signaling {
     /// When [`Signaling::timeout`] is due next, and what for.
     pub(super) fn next_timeout(&self) -> Option<(Instant, &'static str)> {
         match &self.state {
-            State::Idle | State::Over => None,
+            State::Idle { since } => Some((*since, "signaling: start")),
+            State::Over => None,
             State::Dialing { until, .. } => Some((*until, "signaling: dial")),
             State::Waiting { until } => Some((*until, "signaling: dial again")),
             State::Closing { until, .. } => Some((*until, "signaling: goodbye")),
