@@ -399,7 +399,7 @@ fn a_script_need_not_wait_for_anything() {
     world.command(alice, AgentCommand::Who);
     world.command(alice, AgentCommand::Quit);
     world.until(SECOND * 2, "alice ends", |world| world.told(1).next_back() == Some(&AgentNotice::Ended));
-    assert_eq!(world.texts(0), ["in one go"]);
+    assert_eq!(world.texts(0), ["in one go"], "{:#?}", world.notices);
     assert_eq!(world.count(alice, |notice| matches!(notice, AgentNotice::Listed(_))), 1);
     assert_eq!(world.count(alice, |notice| matches!(notice, AgentNotice::CommandFailed(_))), 0);
 }
@@ -456,4 +456,14 @@ fn a_stun_servers_answer_becomes_a_candidate_and_then_comes_the_end() {
 
 fn opened(notice: &AgentNotice) -> bool {
     matches!(notice, AgentNotice::ChannelOpened { .. })
+}
+
+#[test]
+fn a_connection_takes_a_few_round_trips() {
+    let mut world = World::new();
+    world.add("bob", None);
+    world.run(SECOND);
+    world.add("alice", Some("bob"));
+    // Registration, offer and answer, ICE, DTLS, SCTP, the channel; no timer is waited for.
+    world.until(SECOND / 4, "the channel opens", |world| world.open(0) && world.open(1));
 }
