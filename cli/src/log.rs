@@ -2,6 +2,8 @@
 
 use std::io::IsTerminal;
 
+use enishi_core::machine::ConnId;
+use enishi_core::signal::Name;
 use enishi_core::trace::Trace;
 use tracing_subscriber::EnvFilter;
 
@@ -35,12 +37,17 @@ pub fn start(logging: &Logging, lines: Lines) {
     };
 }
 
-/// Logs what a server told: notable things at `info`, the rest at `debug`.
-pub fn trace(trace: &Trace) {
-    if trace.is_notable() {
-        tracing::info!(event = event(trace), "{trace}");
-    } else {
-        tracing::debug!(event = event(trace), "{trace}");
+/// Logs what a server told: notable things at `info`, the rest at `debug`. For programs, with a stable word for what
+/// it is, the connection and the id.
+pub fn trace(format: LogFormat, trace: &Trace) {
+    let (event, conn, id) = fields(trace);
+    let (conn, id) = (conn.map(|conn| conn.to_string()), id.map(|id| id.as_str()));
+    let conn = conn.as_deref();
+    match (format, trace.is_notable()) {
+        (LogFormat::Text, true) => tracing::info!("{trace}"),
+        (LogFormat::Text, false) => tracing::debug!("{trace}"),
+        (LogFormat::Json, true) => tracing::info!(event, conn, id, "{trace}"),
+        (LogFormat::Json, false) => tracing::debug!(event, conn, id, "{trace}"),
     }
 }
 
@@ -51,16 +58,15 @@ fn colours() -> bool {
     std::io::stderr().is_terminal() && !dumb && !set("NO_COLOR")
 }
 
-/// A stable word for programs that read the log.
-fn event(trace: &Trace) -> &'static str {
+fn fields(trace: &Trace) -> (&'static str, Option<ConnId>, Option<&Name>) {
     match trace {
-        Trace::Accepted { .. } => "accepted",
-        Trace::Answered { .. } => "answered",
-        Trace::Upgraded { .. } => "upgraded",
-        Trace::Registered { .. } => "registered",
-        Trace::Unregistered { .. } => "unregistered",
-        Trace::Routed { .. } => "routed",
-        Trace::Refused { .. } => "refused",
-        Trace::Closed { .. } => "closed",
+        Trace::Accepted { conn, .. } => ("accepted", Some(*conn), None),
+        Trace::Answered { conn, .. } => ("answered", Some(*conn), None),
+        Trace::Upgraded { conn } => ("upgraded", Some(*conn), None),
+        Trace::Registered { conn, name, .. } => ("registered", Some(*conn), Some(name)),
+        Trace::Unregistered { name, .. } => ("unregistered", None, Some(name)),
+        Trace::Routed { from, .. } => ("routed", None, Some(from)),
+        Trace::Refused { conn, .. } => ("refused", Some(*conn), None),
+        Trace::Closed { conn, .. } => ("closed", Some(*conn), None),
     }
 }

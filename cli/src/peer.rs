@@ -14,6 +14,8 @@ use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -71,9 +73,10 @@ pub fn run(args: PeerArgs) -> Result<u8, Failure> {
 
     let terminal = Terminal::save();
     let (ids, known) = mpsc::sync_channel(IDS);
-    let (source, input, out, err) = open_ends(&args, exec, known, &handle).context("cannot start a thread")?;
-    let quit = handle.clone();
-    ending::on_signal(terminal.clone(), move || quit.send(AgentCommand::Quit)).context("cannot watch for signals")?;
+    let stop = Stop { handle: handle.clone(), asked: Arc::default() };
+    let (source, input, out, err) = open_ends(&args, exec, known, stop.clone()).context("cannot start a thread")?;
+    let asked = Arc::clone(&stop.asked);
+    ending::on_signal(terminal.clone(), move || stop.ask()).context("cannot watch for signals")?;
 
     let (told, ears) = mpsc::sync_channel(NOTICES);
     let (orders, wanted) = mpsc::channel();
@@ -112,7 +115,23 @@ pub fn run(args: PeerArgs) -> Result<u8, Failure> {
     voice.err.flush(FLUSH);
     terminal.restore();
     ran.context("the driver failed")?;
+    // What a script could not finish because it was stopped is no failure of it.
+    let failed = failed && !asked.load(Ordering::Relaxed);
     Ok(if code == DONE && failed { FAILED } else { code })
+}
+
+/// Ends the program from outside of the script: by a signal, or because nobody reads stdout any more.
+#[derive(Clone)]
+struct Stop {
+    handle: Handle<AgentCommand>,
+    asked: Arc<AtomicBool>,
+}
+
+impl Stop {
+    fn ask(self) {
+        self.asked.store(true, Ordering::Relaxed);
+        self.handle.send(AgentCommand::Quit);
+    }
 }
 
 /// Judges when the program has to end, and how.
@@ -243,10 +262,9 @@ fn open_ends(
     args: &PeerArgs,
     exec: Option<Vec<String>>,
     ids: Receiver<String>,
-    handle: &Handle<AgentCommand>,
+    stop: Stop,
 ) -> std::io::Result<(Source, Input, Lines, Lines)> {
-    let quit = handle.clone();
-    let closed = move || quit.send(AgentCommand::Quit);
+    let closed = move || stop.ask();
     let (source, input) = match exec {
         Some(commands) => (Source::Exec, Input::List(commands.into())),
         None if !std::io::stdin().is_terminal() => (Source::Pipe, Input::Pipe),

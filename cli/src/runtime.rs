@@ -18,8 +18,8 @@ pub enum Runtime {
 
 /// A driver of either kind.
 pub enum Driver<M: Machine> {
-    Mio(mio::Driver<M>),
-    Smol(smol::Driver<M>),
+    Mio(Box<mio::Driver<M>>),
+    Smol(Box<smol::Driver<M>>),
 }
 
 /// A handle of either kind.
@@ -41,9 +41,9 @@ where
     ) -> io::Result<(Self, Handle<M::Command>)> {
         match runtime {
             Runtime::Mio => mio::Driver::new(machine, mio::Sockets { listeners, udp })
-                .map(|(driver, handle)| (Driver::Mio(driver), Handle::Mio(handle))),
+                .map(|(driver, handle)| (Driver::Mio(Box::new(driver)), Handle::Mio(handle))),
             Runtime::Smol => smol::Driver::new(machine, smol::Sockets { listeners, udp })
-                .map(|(driver, handle)| (Driver::Smol(driver), Handle::Smol(handle))),
+                .map(|(driver, handle)| (Driver::Smol(Box::new(driver)), Handle::Smol(handle))),
         }
     }
 

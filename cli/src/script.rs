@@ -102,6 +102,8 @@ pub struct Script {
     open: BTreeSet<(Name, String)>,
     buffered: usize,
     had_commands: bool,
+    /// A line was asked for and has not come yet.
+    reading: bool,
     input_over: bool,
     quitting: bool,
     failed: bool,
@@ -136,6 +138,7 @@ impl Script {
             open: BTreeSet::new(),
             buffered: 0,
             had_commands: false,
+            reading: true,
             input_over: false,
             quitting: false,
             failed: false,
@@ -144,6 +147,7 @@ impl Script {
 
     /// Takes what was asked for with [`Do::Ready`]; several lines if they were pasted.
     pub fn lines(&mut self, now: Instant, text: &str) {
+        self.reading = false;
         for line in text.lines() {
             match commands::parse(line, self.dialect) {
                 Ok(command) => self.commands.extend(command),
@@ -156,6 +160,7 @@ impl Script {
 
     /// Takes a complaint about the input, such as a line that is no text.
     pub fn bad_input(&mut self, now: Instant, complaint: String) {
+        self.reading = false;
         self.fail(complaint);
         self.advance(now);
     }
@@ -262,7 +267,8 @@ impl Script {
                 return;
             }
         }
-        if !self.input_over && self.todo.back() != Some(&Do::Ready) {
+        if !self.input_over && !self.reading {
+            self.reading = true;
             self.todo.push_back(Do::Ready);
         }
     }
@@ -652,6 +658,22 @@ mod tests {
         assert!(run.ready);
         run.notice(AgentNotice::CommandFailed("nobody has a channel chat".into()));
         assert!(!run.script.has_failed());
+    }
+
+    /// The input works off what it is asked for in order: a line too many would hold up the commands behind it.
+    #[test]
+    fn one_line_is_asked_for_at_a_time() {
+        let mut script = Script::new(Source::Prompt, Role::Answer, Dialect::Enishi);
+        let now = Instant::now();
+        assert_eq!(script.poll(), Some(Do::Ready));
+        script.notice(now, &AgentNotice::Registered { id: "me".into(), resumed: false });
+        script.timeout(now);
+        assert_eq!(script.poll(), None);
+        script.lines(now, "sleep 1");
+        assert_eq!(script.poll(), None);
+        script.timeout(now + Duration::from_secs(1));
+        assert_eq!(script.poll(), Some(Do::Ready));
+        assert_eq!(script.poll(), None);
     }
 
     #[test]

@@ -68,13 +68,14 @@ pub fn run(args: SignalArgs, settings: &[Setting]) -> Result<u8, Failure> {
     let (driver, handle) =
         Driver::new(args.runtime, server, listeners, Vec::new()).context("cannot start the driver")?;
     ending::on_signal(Terminal::save(), move || {
-        tracing::info!(event = "draining", "stopping: clients are told to come back; a second signal ends at once");
+        tracing::info!("stopping: clients are told to come back; a second signal ends at once");
         handle.send(ServerCommand::Drain);
     })
     .context("cannot watch for signals")?;
+    let format = args.logging.log_format;
     let ran = driver.run(|notice| match notice {
         ServerNotice::Trace(trace) => {
-            log::trace(&trace);
+            log::trace(format, &trace);
             ControlFlow::Continue(())
         }
         ServerNotice::Drained => ControlFlow::Break(()),

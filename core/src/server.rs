@@ -335,8 +335,8 @@ impl Server {
         state.stage = Stage::Closing;
         self.clear_deadlines(conn);
         self.deadlines.set(Timer::Close(conn), self.now + self.config.limits.close);
-        let mut reason = reason.to_owned();
-        reason.truncate(reason.floor_char_boundary(CLOSE_REASON_BYTES));
+        debug_assert!(reason.len() <= CLOSE_REASON_BYTES, "our own words are short: {reason}");
+        let reason = reason.to_owned();
         self.outputs.push_back(Output::Close { conn, code, reason });
     }
 

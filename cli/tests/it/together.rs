@@ -68,7 +68,7 @@ fn two_peers_meet_and_a_message_goes_each_way() {
                 "--runtime",
                 runtime,
                 "--exec",
-                "wait message 30; send chat hello alice",
+                "wait message 30; send chat hello alice; wait closed 30",
             ],
         );
         bob.told("registered as bob");
