@@ -436,7 +436,7 @@ fn a_stun_servers_answer_becomes_a_candidate_and_then_comes_the_end() {
         // The second time the answer is known already.
         world.relay.signals.clear();
         world.command(alice, AgentCommand::Offer("bob".into()));
-        world.until(SECOND * 5, "the channel opens", |world| world.count(1, |n| opened(n)) > round);
+        world.until(SECOND * 5, "the channel opens", |world| world.count(1, opened) > round);
         let from_alice = world.relay.signals.iter().filter(|(from, _)| from.as_str() == "alice");
         let said: Vec<&str> = from_alice
             .map(|(_, signal)| match signal {

@@ -51,6 +51,11 @@ impl Peers {
     }
 
     pub(super) fn keep_early(&mut self, from: Name, signal: Signal, out: &mut Vec<PeersEffect>) {
+        if let Signal::Candidate(candidate) = &signal
+            && candidate.candidate.len() > limits::CANDIDATE_BYTES
+        {
+            return detail(out, format!("a candidate from {} was skipped: it is too long", from.as_str()));
+        }
         if self.early.len() >= limits::EARLY_SIGNALS
             && let Some((oldest, _)) = self.early.front().cloned()
         {
