@@ -60,7 +60,7 @@ pub fn run(args: SignalArgs, settings: &[Setting]) -> Result<u8, Failure> {
         limits: args.limits.0,
         allow_origins: args.allow_origin,
         ice_servers: args.ice_server,
-        listeners: bound,
+        listeners: bound.into_iter().map(|address| Listener { address, only: None }).collect(),
         token,
         test_echo: args.test_echo,
     };

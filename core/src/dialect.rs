@@ -8,10 +8,14 @@ use std::time::Duration;
 use crate::ids::Ids;
 use crate::limits::Limits;
 use crate::machine::Frame;
-use crate::signal::{Command, Event, Name, Origin, Refusal, Sealed, Signal, Tag};
+use crate::signal::{Command, Event, Name, Origin, Refusal, RoomName, Sealed, Signal, Tag};
 
 pub mod conic;
 pub mod enishi;
+pub mod mesh;
+pub mod socketio;
+pub mod tonybai;
+pub mod zenn;
 pub mod go;
 
 /// The dialects, with the mark that the hub compares.
@@ -25,11 +29,59 @@ pub enum Dialect {
     ConicB,
     /// conic since 2025-08-04: `{"id":…,"type":…,"timestamp":…,"data":…}`.
     ConicC,
+    /// The rendezvous server of an article on zenn.dev.
+    Zenn,
+    /// The room mesh of a Python tutorial.
+    Mesh,
+    /// Tony Bai's pion example: binary frames, base64 inside base64.
+    TonyBai,
+    /// Socket.IO 0.9, as html5experts' article uses it.
+    SocketIo09,
+    /// Socket.IO 1 to 4, on Engine.IO 3 and 4.
+    SocketIo,
+}
+
+/// A system whose clients are served. conic's generations are one, so are Socket.IO's versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// conic.
+    Conic,
+    /// zenn.
+    Zenn,
+    /// The room mesh.
+    Mesh,
+    /// Tony Bai.
+    TonyBai,
+    /// Socket.IO.
+    SocketIo,
+}
+
+/// By which path a WebSocket came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// One whose first message tells the dialect.
+    Any,
+    /// `/v1`, or the subprotocol `enishi.v1`.
+    Own,
+    /// `/register`: Tony Bai's answering peers.
+    Register,
+    /// `/offer`: Tony Bai's offering peers.
+    Offer,
 }
 
 impl Dialect {
     /// All of them.
-    pub const ALL: [Dialect; 4] = [Dialect::Enishi, Dialect::ConicA, Dialect::ConicB, Dialect::ConicC];
+    pub const ALL: [Dialect; 9] = [
+        Dialect::Enishi,
+        Dialect::ConicA,
+        Dialect::ConicB,
+        Dialect::ConicC,
+        Dialect::Zenn,
+        Dialect::Mesh,
+        Dialect::TonyBai,
+        Dialect::SocketIo09,
+        Dialect::SocketIo,
+    ];
 
     /// The name, as `--dialect` takes it and logs print it.
     pub fn name(self) -> &'static str {
@@ -38,6 +90,11 @@ impl Dialect {
             Dialect::ConicA => "conic-a",
             Dialect::ConicB => "conic-b",
             Dialect::ConicC => "conic-c",
+            Dialect::Zenn => "zenn",
+            Dialect::Mesh => "mesh",
+            Dialect::TonyBai => "tonybai",
+            Dialect::SocketIo09 => "socketio-0.9",
+            Dialect::SocketIo => "socketio",
         }
     }
 
@@ -105,30 +162,52 @@ pub enum Said {
 pub enum Codec {
     /// conic, one of three generations.
     Conic(conic::Server),
+    /// zenn.
+    Zenn(zenn::Server),
+    /// The room mesh.
+    Mesh(mesh::Server),
+    /// Tony Bai.
+    TonyBai(tonybai::Server),
+    /// Socket.IO, any version: the packets inside Engine.IO.
+    SocketIo(socketio::Server),
     /// Our own.
     Enishi(enishi::Server),
 }
 
 impl Codec {
-    /// Finds the dialect of a connection to `/ws` by its first frame. `None`: it is nobody's.
+    /// The codec of a connection whose path tells the dialect.
     ///
     /// `token` is what our own protocol's hello has to carry, if anything.
-    pub fn detect(frame: &Frame, token: Option<&str>) -> Option<Codec> {
-        if enishi::Server::detect(frame) {
-            return Some(Codec::enishi(token));
+    pub fn enter(door: Door, token: Option<&str>) -> Option<Codec> {
+        match door {
+            Door::Any => None,
+            Door::Own => Some(Codec::Enishi(enishi::Server::new(token))),
+            Door::Register => Some(Codec::TonyBai(tonybai::Server::answering())),
+            Door::Offer => Some(Codec::TonyBai(tonybai::Server::offering())),
         }
-        conic::Server::detect(frame).map(Codec::Conic)
     }
 
-    /// Our own protocol, where path or subprotocol say so.
-    pub fn enishi(token: Option<&str>) -> Codec {
-        Codec::Enishi(enishi::Server::new(token))
+    /// Finds the dialect of a connection by its first frame (`protocols.md` section 0). `None`: it is nobody's, or not
+    /// one of the family that the listener is for.
+    pub fn detect(frame: &Frame, token: Option<&str>, only: Option<Family>) -> Option<Codec> {
+        let is_open = |family| only.is_none_or(|only| only == family);
+        if only.is_none() && enishi::Server::detect(frame) {
+            return Codec::enter(Door::Own, token);
+        }
+        let conic = || conic::Server::detect(frame).filter(|_| is_open(Family::Conic)).map(Codec::Conic);
+        let mesh = || mesh::Server::detect(frame).filter(|_| is_open(Family::Mesh)).map(Codec::Mesh);
+        let zenn = || zenn::Server::detect(frame).filter(|_| is_open(Family::Zenn)).map(Codec::Zenn);
+        conic().or_else(mesh).or_else(zenn)
     }
 
     /// The dialect.
     pub fn dialect(&self) -> Dialect {
         match self {
             Codec::Conic(server) => server.dialect(),
+            Codec::Zenn(_) => Dialect::Zenn,
+            Codec::Mesh(_) => Dialect::Mesh,
+            Codec::TonyBai(_) => Dialect::TonyBai,
+            Codec::SocketIo(server) => server.dialect(),
             Codec::Enishi(_) => Dialect::Enishi,
         }
     }
@@ -137,6 +216,10 @@ impl Codec {
     pub fn receive(&mut self, cx: &mut Context<'_>, frame: &Frame, out: &mut Vec<Heard>) {
         match self {
             Codec::Conic(server) => server.receive(cx, frame, out),
+            Codec::Zenn(server) => server.receive(cx, frame, out),
+            Codec::Mesh(server) => server.receive(cx, frame, out),
+            Codec::TonyBai(server) => server.receive(cx, frame, out),
+            Codec::SocketIo(server) => server.receive(cx, frame, out),
             Codec::Enishi(server) => server.receive(cx, frame, out),
         }
     }
@@ -149,6 +232,10 @@ impl Codec {
     pub fn encode(&mut self, cx: &mut Context<'_>, event: &Event, out: &mut Vec<Said>) -> Result<(), Refusal> {
         match self {
             Codec::Conic(server) => server.encode(cx, event, out),
+            Codec::Zenn(server) => server.encode(cx, event, out),
+            Codec::Mesh(server) => server.encode(cx, event, out),
+            Codec::TonyBai(server) => server.encode(cx, event, out),
+            Codec::SocketIo(server) => server.encode(cx, event, out),
             Codec::Enishi(server) => server.encode(cx, event, out),
         }
     }
@@ -159,7 +246,31 @@ impl Codec {
 /// # Errors
 /// What is inside cannot be understood.
 pub fn open(sealed: &Sealed) -> Result<Signal, Refusal> {
-    if sealed.origin == Dialect::Enishi.origin() { enishi::open(sealed) } else { conic::open(sealed) }
+    match Dialect::ALL.into_iter().find(|dialect| dialect.origin() == sealed.origin) {
+        None => Err(Refusal::NoWordForThis),
+        Some(Dialect::Enishi) => enishi::open(sealed),
+        Some(Dialect::ConicA | Dialect::ConicB | Dialect::ConicC) => conic::open(sealed),
+        Some(Dialect::Zenn) => zenn::open(sealed),
+        Some(Dialect::Mesh) => mesh::open(sealed),
+        Some(Dialect::TonyBai) => tonybai::open(sealed),
+        Some(Dialect::SocketIo09 | Dialect::SocketIo) => socketio::open(sealed),
+    }
+}
+
+/// A room that no client can name: where a dialect has to find its own.
+pub(crate) fn private_room(name: &str) -> RoomName {
+    RoomName::new(format!("\0{name}"))
+}
+
+/// What a client's codec has to know at its start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientSetup {
+    /// The dialect to speak.
+    pub dialect: Dialect,
+    /// Shown to the server where the dialect has a word for it.
+    pub token: Option<String>,
+    /// Whether the client means to offer: some systems have two doors.
+    pub offers: bool,
 }
 
 /// The client's side of one connection.
@@ -167,24 +278,47 @@ pub fn open(sealed: &Sealed) -> Result<Signal, Refusal> {
 pub enum ClientCodec {
     /// conic, one of three generations.
     Conic(conic::Client),
+    /// zenn.
+    Zenn(zenn::Client),
+    /// The room mesh.
+    Mesh(mesh::Client),
+    /// Tony Bai.
+    TonyBai(tonybai::Client),
+    /// Socket.IO 0.9 or 4.
+    SocketIo(socketio::Client),
     /// Our own.
     Enishi(enishi::Client),
 }
 
 impl ClientCodec {
-    /// A codec for a new connection. `token` is shown to the server where the dialect has a word for it.
-    pub fn new(dialect: Dialect, token: Option<String>) -> ClientCodec {
-        match dialect {
-            Dialect::Enishi => ClientCodec::Enishi(enishi::Client::with_token(token)),
-            conic => ClientCodec::Conic(conic::Client::new(conic)),
+    /// A codec for a new connection.
+    pub fn new(setup: &ClientSetup) -> ClientCodec {
+        match setup.dialect {
+            Dialect::Enishi => ClientCodec::Enishi(enishi::Client::with_token(setup.token.clone())),
+            Dialect::ConicA | Dialect::ConicB | Dialect::ConicC => {
+                ClientCodec::Conic(conic::Client::new(setup.dialect))
+            }
+            Dialect::Zenn => ClientCodec::Zenn(zenn::Client::default()),
+            Dialect::Mesh => ClientCodec::Mesh(mesh::Client::default()),
+            Dialect::TonyBai => ClientCodec::TonyBai(tonybai::Client::new(setup.offers)),
+            Dialect::SocketIo09 | Dialect::SocketIo => ClientCodec::SocketIo(socketio::Client::new(setup.dialect)),
+        }
+    }
+
+    /// The URL to dial: the server's, but for the path where the dialect fixes it.
+    pub fn url(&self, signal_url: &str) -> String {
+        match self {
+            ClientCodec::TonyBai(client) => with_path(signal_url, client.path()),
+            ClientCodec::SocketIo(client) => with_path(signal_url, &client.path()),
+            _ => signal_url.to_owned(),
         }
     }
 
     /// The WebSocket subprotocol to ask for.
     pub fn protocol(&self) -> Option<&'static str> {
         match self {
-            ClientCodec::Conic(_) => None,
             ClientCodec::Enishi(_) => Some(enishi::PROTOCOL),
+            _ => None,
         }
     }
 
@@ -195,6 +329,10 @@ impl ClientCodec {
     pub fn encode(&mut self, cx: &mut Context<'_>, command: &Command, out: &mut Vec<Frame>) -> Result<(), Refusal> {
         match self {
             ClientCodec::Conic(client) => client.encode(cx, command, out),
+            ClientCodec::Zenn(client) => client.encode(cx, command, out),
+            ClientCodec::Mesh(client) => client.encode(cx, command, out),
+            ClientCodec::TonyBai(client) => client.encode(cx, command, out),
+            ClientCodec::SocketIo(client) => client.encode(cx, command, out),
             ClientCodec::Enishi(client) => client.encode(cx, command, out),
         }
     }
@@ -206,7 +344,19 @@ impl ClientCodec {
     pub fn receive(&mut self, cx: &mut Context<'_>, frame: &Frame, out: &mut Vec<Event>) -> Result<(), Refusal> {
         match self {
             ClientCodec::Conic(client) => client.receive(cx, frame, out),
+            ClientCodec::Zenn(client) => client.receive(cx, frame, out),
+            ClientCodec::Mesh(client) => client.receive(cx, frame, out),
+            ClientCodec::TonyBai(client) => client.receive(cx, frame, out),
+            ClientCodec::SocketIo(client) => client.receive(cx, frame, out),
             ClientCodec::Enishi(client) => client.receive(cx, frame, out),
         }
     }
+}
+
+/// The URL with another path and query.
+fn with_path(url: &str, path: &str) -> String {
+    let authority = url.find("://").map_or(0, |scheme| scheme.saturating_add(3));
+    let end = url.get(authority..).and_then(|rest| rest.find(['/', '?', '#']));
+    let origin = end.and_then(|end| url.get(..authority.saturating_add(end))).unwrap_or(url);
+    format!("{origin}{path}")
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::WallClock;
 use crate::deadlines::Deadlines;
-use crate::dialect::{Codec, Context, Dialect, Heard, Said, enishi};
+use crate::dialect::{Codec, Context, Dialect, Door, Family, Heard, Said, enishi};
 use crate::http::route::Route;
 use crate::http::{self, Request, Response};
 use crate::hub::bucket::Bucket;
@@ -44,12 +44,21 @@ pub struct ServerConfig {
     pub allow_origins: Vec<String>,
     /// ICE servers to tell to clients, each a JSON object of the form of `RTCIceServer`.
     pub ice_servers: Vec<String>,
-    /// Where the server listens, for the page that names the endpoints.
-    pub listeners: Vec<SocketAddr>,
+    /// Where the server listens, in the order of the driver's listeners.
+    pub listeners: Vec<Listener>,
     /// If set, the token that `hello` has to carry. Dialects that have no word for a token are refused then.
     pub token: Option<String>,
     /// Serves an echo on `/echo`: for test suites of the WebSocket protocol.
     pub test_echo: bool,
+}
+
+/// A listening socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listener {
+    /// Its address, for the page that names the endpoints.
+    pub address: SocketAddr,
+    /// The only system whose clients are served there: a port that its clients have built in.
+    pub only: Option<Family>,
 }
 
 /// What the embedding program asks of a server.
@@ -209,7 +218,7 @@ impl Server {
         let here = self.addresses.get(&address).copied().unwrap_or(0);
         let full = self.conns.len() >= limits.connections;
         let crowded = here >= limits.connections_per_address && !remote.ip().to_canonical().is_loopback();
-        self.conns.insert(conn, Conn::new(remote));
+        self.conns.insert(conn, Conn::new(listener, remote));
         *self.addresses.entry(address).or_default() += 1;
         self.stats.accepted += 1;
         if full || crowded {
@@ -229,7 +238,7 @@ impl Server {
         let (remote, echo) = (state.remote.ip(), self.config.test_echo && request.path == ECHO_PATH);
         let route = match http::origin::check(request, remote, &self.config.allow_origins) {
             Err(refusal) => Err(refusal),
-            Ok(()) if echo => Ok(Route::Conic),
+            Ok(()) if echo => Ok(Route::Any),
             Ok(()) => http::route::route(request),
         };
         let response = match route {
@@ -255,7 +264,10 @@ impl Server {
             Route::Metrics => report::metrics(&self.stats()),
             Route::Ice => http::page::ice(&self.config.ice_servers),
             Route::Style => http::page::style(),
-            _ => http::page::page(request, &self.config.listeners),
+            _ => {
+                let addresses: Vec<_> = self.config.listeners.iter().map(|listener| listener.address).collect();
+                http::page::page(request, &addresses)
+            }
         }
     }
 
@@ -268,7 +280,14 @@ impl Server {
             return Err(Response { close: true, ..refusal });
         }
         let protocol = upgrade.offers(enishi::PROTOCOL).then_some(enishi::PROTOCOL).filter(|_| !echo);
-        let codec = (protocol.is_some() || route == Route::Own).then(|| Codec::enishi(self.config.token.as_deref()));
+        let door = match route {
+            _ if protocol.is_some() => Door::Own,
+            Route::Own => Door::Own,
+            Route::Register => Door::Register,
+            Route::Offer => Door::Offer,
+            _ => Door::Any,
+        };
+        let codec = Codec::enter(door, self.config.token.as_deref());
         let limits = &self.config.limits;
         let bucket = Bucket::new(self.now, limits.messages_per_second, limits.message_burst);
         let Some(state) = self.conns.get_mut(&conn) else { return Ok(()) };
@@ -398,12 +417,14 @@ impl Server {
 
     /// Makes sure that the connection has a codec and a client. If it cannot have, it is closed.
     fn find_codec(&mut self, conn: ConnId, frame: &Frame) -> bool {
-        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return false };
+        let Some(state) = self.conns.get_mut(&conn) else { return false };
+        let only = self.config.listeners.get(usize::from(state.listener.0)).and_then(|listener| listener.only);
+        let Some(socket) = state.socket_mut() else { return false };
         if socket.client.is_some() {
             return true;
         }
         self.deadlines.clear(&Timer::First(conn));
-        let codec = socket.codec.take().or_else(|| Codec::detect(frame, self.config.token.as_deref()));
+        let codec = socket.codec.take().or_else(|| Codec::detect(frame, self.config.token.as_deref(), only));
         let Some(codec) = codec else {
             self.hub.count_refusal(Refusal::UNKNOWN);
             self.close(conn, Departure::Gone, 1003, "the first message is of no protocol that is spoken here");

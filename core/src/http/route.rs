@@ -6,8 +6,11 @@ use super::{Request, Response};
 pub const ENDPOINTS: &[(&str, Route, &str)] = &[
     ("/", Route::Page, "this page"),
     ("/style.css", Route::Style, "how this page looks"),
-    ("/ws", Route::Conic, "WebSocket: conic's protocols, or enishi.v1 by its first message"),
+    ("/ws", Route::Any, "WebSocket: every protocol, told apart by the first message"),
     ("/v1", Route::Own, "WebSocket: enishi.v1"),
+    ("/register", Route::Register, "WebSocket: Tony Bai's answering peers"),
+    ("/offer", Route::Offer, "WebSocket: Tony Bai's offering peers"),
+    ("/socket.io/", Route::SocketIo, "Socket.IO 4 to 0.9: polling and WebSocket"),
     ("/ice", Route::Ice, "ICE servers, as JSON for new RTCPeerConnection"),
     ("/livez", Route::Live, "200 while the server turns"),
     ("/readyz", Route::Ready, "200 while new clients are welcome, 503 while it drains"),
@@ -33,15 +36,21 @@ pub enum Route {
     /// `/ice`: ICE servers for a browser.
     Ice,
     /// `/ws`: a WebSocket whose first message tells the dialect.
-    Conic,
+    Any,
     /// `/v1`: a WebSocket that speaks our own protocol.
     Own,
+    /// `/register`: a WebSocket of Tony Bai's answering peers.
+    Register,
+    /// `/offer`: a WebSocket of Tony Bai's offering peers.
+    Offer,
+    /// `/socket.io/` and all below it: Socket.IO.
+    SocketIo,
 }
 
 impl Route {
     /// Whether it is a WebSocket.
     pub fn is_socket(self) -> bool {
-        matches!(self, Route::Conic | Route::Own)
+        matches!(self, Route::Any | Route::Own | Route::Register | Route::Offer)
     }
 
     /// The methods it takes, as `Allow` lists them.
@@ -57,7 +66,12 @@ impl Route {
 ///
 /// 404 for an unknown path, 405 for a method that the endpoint does not take.
 pub fn route(request: &Request) -> Result<Route, Response> {
-    let Some((_, route, _)) = ENDPOINTS.iter().find(|(path, _, _)| *path == request.path) else {
+    let below = |path: &str| path.len() > 1 && path.ends_with('/') && request.path.starts_with(path);
+    let Some((_, route, _)) = ENDPOINTS.iter().find(|(path, _, _)| *path == request.path || below(path)) else {
+        if request.list("upgrade").any(|element| element.eq_ignore_ascii_case("websocket")) {
+            // The room mesh's clients connect to any path.
+            return Ok(Route::Any);
+        }
         let known = ENDPOINTS.iter().map(|(path, _, _)| *path).collect::<Vec<_>>().join(" ");
         return Err(Response::text(404, format!("not found; there are: {known}\n")).to(request));
     };

@@ -7,10 +7,12 @@ use crate::dialect::Codec;
 use crate::hub::ClientId;
 use crate::hub::bucket::Bucket;
 use crate::hub::outbox::Outbox;
+use crate::machine::ListenerId;
 
 /// One TCP connection.
 #[derive(Debug)]
 pub(super) struct Conn {
+    pub(super) listener: ListenerId,
     pub(super) remote: SocketAddr,
     pub(super) stage: Stage,
 }
@@ -53,8 +55,8 @@ pub(super) struct Socket {
 }
 
 impl Conn {
-    pub(super) fn new(remote: SocketAddr) -> Self {
-        Conn { remote, stage: Stage::Request }
+    pub(super) fn new(listener: ListenerId, remote: SocketAddr) -> Self {
+        Conn { listener, remote, stage: Stage::Request }
     }
 
     pub(super) fn socket(&self) -> Option<&Socket> {
