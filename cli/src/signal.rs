@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use enishi_core::server::{Server, ServerCommand, ServerConfig, ServerNotice};
+use enishi_core::server::{Listener, Server, ServerCommand, ServerConfig, ServerNotice};
 
 use crate::args::{self, SignalArgs};
 use crate::config::{self, Setting};

@@ -259,6 +259,7 @@ impl Agent {
             dialect: config.dialect,
             name: config.id,
             token: config.token,
+            offers: config.role == Role::Offer,
         };
         let signaling = Signaling::new(now, WallClock::new(now, unix), secrets.number(), settings);
         let settings = peers::Settings {

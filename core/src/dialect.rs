@@ -12,11 +12,11 @@ use crate::signal::{Command, Event, Name, Origin, Refusal, RoomName, Sealed, Sig
 
 pub mod conic;
 pub mod enishi;
+pub mod go;
 pub mod mesh;
 pub mod socketio;
 pub mod tonybai;
 pub mod zenn;
-pub mod go;
 
 /// The dialects, with the mark that the hub compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::agent::AgentNotice;
 use crate::clock::WallClock;
-use crate::dialect::{ClientCodec, Context, Dialect};
+use crate::dialect::{ClientCodec, ClientSetup, Context, Dialect};
 use crate::ids::Ids;
 use crate::limits::{self, Limits};
 use crate::machine::{CloseReason, ConnId, DialId, Frame, FrameFault, Output};
@@ -60,6 +60,8 @@ pub(super) struct Settings {
     pub(super) name: Option<Name>,
     /// What the server wants to see, if anything.
     pub(super) token: Option<String>,
+    /// Whether we mean to offer.
+    pub(super) offers: bool,
 }
 
 /// The client's side of signaling.
@@ -338,10 +340,14 @@ impl Signaling {
     fn dial(&mut self, now: Instant, out: &mut Vec<SignalingEffect>) {
         let dial = DialId(self.dials);
         self.dials += 1;
-        let codec = ClientCodec::new(self.settings.dialect, self.settings.token.clone());
+        let codec = ClientCodec::new(&ClientSetup {
+            dialect: self.settings.dialect,
+            token: self.settings.token.clone(),
+            offers: self.settings.offers,
+        });
         out.push(SignalingEffect::Do(Output::Dial {
             dial,
-            url: self.settings.url.clone(),
+            url: codec.url(&self.settings.url),
             protocol: codec.protocol(),
             max_message_bytes: limits::SIGNALING_MESSAGE_BYTES,
         }));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::agent::stun::tests::success as answer;
 use crate::agent::*;
-use crate::dialect::{Codec, Context, Heard, Said};
+use crate::dialect::{Codec, Context, Door, Heard, Said};
 use crate::ids::Ids;
 use crate::limits::Limits;
 use crate::machine::{CloseReason, ConnId, Frame};
@@ -212,7 +212,7 @@ impl World {
                 self.dials.push((self.now - self.start, index));
                 let input = if self.relay.listens {
                     let conn = ConnId(100 + self.dials.len() as u64);
-                    self.relay.conns.insert(conn, (index, Codec::enishi(None), None));
+                    self.relay.conns.insert(conn, (index, Codec::enter(Door::Own, None).expect("our own"), None));
                     Input::Dialed { dial, conn, protocol: None }
                 } else {
                     Input::DialFailed { dial, error: "connection refused".to_owned() }

@@ -45,7 +45,7 @@ impl Client {
         let generation = match dialect {
             Dialect::ConicA => Generation::A,
             Dialect::ConicB => Generation::B,
-            Dialect::ConicC | Dialect::Enishi => Generation::C,
+            _ => Generation::C,
         };
         Client { generation, name: None }
     }
