@@ -46,6 +46,8 @@ pub struct Renderer {
     pub role: Role,
     /// Whom an offering peer offers to.
     pub has_target: bool,
+    /// The id that was asked for; in some dialects the server chooses another.
+    pub wanted: Option<String>,
     /// The server, for what to try if it is not there.
     pub signal_url: String,
     /// The flags that another peer needs to meet this one, each with a space in front.
@@ -84,6 +86,15 @@ impl Renderer {
                 Some(Ask::Stats) => stats(peers),
                 _ => self::peers(peers),
             }),
+            AgentNotice::Registered { id, .. } => {
+                if self.wanted.as_deref().is_some_and(|wanted| wanted != id.as_str()) {
+                    lines.push(Line::Status(
+                        Level::Warn,
+                        "in this dialect the server chooses the id; --id counts for nothing".into(),
+                    ));
+                }
+                lines.extend(self.status(notice));
+            }
             notice => lines.extend(self.status(notice)),
         }
         lines
@@ -390,6 +401,7 @@ mod tests {
             json,
             role: Role::Answer,
             has_target: false,
+            wanted: Some("bob".into()),
             signal_url: "ws://127.0.0.1:3000/ws".into(),
             flags: String::new(),
         }

@@ -207,6 +207,8 @@ impl Script {
                     self.doing = None;
                 }
             }
+            // A dialect without a word for it: the second half of `list` is still an answer.
+            AgentNotice::CommandFailed(_) if matches!(self.doing, Some(Doing::Listing { .. })) => self.doing = None,
             // The agent says why; here it only counts as a failure of the script.
             AgentNotice::CommandFailed(_) => self.failure(),
             _ => {}
@@ -407,7 +409,7 @@ impl Script {
                 self.doing = None;
                 self.commands = VecDeque::from([Command::Quit]);
             }
-            Some(Doing::Sending { .. } | Doing::Listing { .. }) => self.doing = None,
+            Some(Doing::Sending { .. }) => self.doing = None,
             _ => {}
         }
     }
@@ -685,6 +687,16 @@ mod tests {
         assert_eq!(run.notice(AgentNotice::Peers(Vec::new())), Some(Ask::Channels));
         assert_eq!(run.told.len(), 3);
         assert_eq!(run.notice(AgentNotice::Peers(Vec::new())), Some(Ask::Stats));
+    }
+
+    #[test]
+    fn channels_are_listed_even_where_the_server_cannot_be_asked() {
+        let mut run = Run::new(Source::Exec, Role::Answer, &["list", "sleep 1"]);
+        run.register();
+        run.notice(AgentNotice::CommandFailed("conic-c has no word for it".into()));
+        assert_eq!(run.told, [AgentCommand::Who, AgentCommand::Peers]);
+        assert_eq!(run.notice(AgentNotice::Peers(Vec::new())), Some(Ask::Channels));
+        assert!(!run.script.has_failed());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A server and peers: the three terminals of the README, on both drivers.
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
 
 use crate::process::{Running, end, enishi, run};
@@ -52,6 +53,41 @@ fn a_signal_drains_the_server_and_it_exits_with_0() {
         let done = server.end();
         assert_eq!(done.code, Some(0), "{done:?}");
     }
+}
+
+/// A client that never answers the close frame holds the drain up; a second signal does not wait for it.
+#[test]
+fn a_second_signal_ends_the_server_at_once() {
+    for (runtime, signal, code) in [("mio", "TERM", 143), ("smol", "INT", 130)] {
+        let (mut server, url) = server(runtime, &[]);
+        let address = url.trim_start_matches("ws://").trim_end_matches("/ws");
+        let mut client = TcpStream::connect(address).unwrap();
+        let key = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        write!(client, "GET /ws HTTP/1.1\r\nHost: {address}\r\n{key}\r\n").unwrap();
+        client.read_exact(&mut [0; 12]).unwrap();
+        server.signal(signal);
+        server.told("a second signal ends at once");
+        server.signal(signal);
+        let done = server.end();
+        assert_eq!(done.code, Some(code), "{done:?}");
+    }
+}
+
+/// The commands that conic's own prompt knows, in its own dialect.
+#[test]
+fn conics_commands_work_in_conics_dialect() {
+    let (_server, url) = server("mio", &[]);
+    let dialect = ["--dialect", "conic-c"];
+    let mut bob = peer(&url, &[&dialect[..], &["--id", "bob", "--exec", "wait message 30; wait closed 30"]].concat());
+    bob.told("registered as bob");
+    let commands = "offer bob; channel c; send c hi; list; quit";
+    let alice = peer(&url, &[&dialect[..], &["--id", "alice", "--role", "offer", "--exec", commands]].concat());
+    let done = alice.end();
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(done.out.contains("channels with bob: chat, c\n"), "{done:?}");
+    let done = bob.end();
+    assert_eq!((done.code, done.out.as_str()), (Some(0), "[alice] c: hi\n"), "{done:?}");
 }
 
 #[test]
