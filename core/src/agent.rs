@@ -301,6 +301,7 @@ impl Agent {
                     to: To::Peer(to),
                     letter: Letter::Open(Signal::Data { label, payload }),
                     tag: Some(RELAY_TAG.into()),
+                    receipt: false,
                 };
                 self.ask(now, &Command::Signal(envelope), "relay");
             }
@@ -392,6 +393,7 @@ impl Agent {
                     to: To::Peer(to.clone()),
                     letter: Letter::Open(signal.clone()),
                     tag: None,
+                    receipt: false,
                 };
                 if let Err(refusal) = self.signaling.ask(now, &Command::Signal(envelope), &mut self.from_signaling) {
                     self.peers.undelivered(now, to, signal, refusal, &mut self.from_peers);
@@ -436,7 +438,8 @@ impl Agent {
                 let name = name.as_str();
                 AgentNotice::Detail(format!("the server gave up the id {name}"))
             }
-            Event::Registered { .. } => return, // told as SignalingEffect::Up
+            // Registration is told as SignalingEffect::Up, and receipts are not asked for.
+            Event::Registered { .. } | Event::Accepted { .. } => return,
         };
         self.notice(notice);
     }

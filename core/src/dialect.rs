@@ -96,6 +96,8 @@ pub enum Said {
         /// For the close frame.
         reason: &'static str,
     },
+    /// Do this for the client: the codec knows the answer to what the event asks.
+    Command(Command),
 }
 
 /// The server's side of one connection.

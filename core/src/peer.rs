@@ -1,7 +1,7 @@
 //! One peer connection: the only place that names str0m.
 //!
 //! str0m's contract is "one mutation, then drain its outputs until it sleeps". So every door of [`Peer`] changes it
-//! through [`Peer::mutate`], which drains, and ends in [`Peer::settle`], which does what became due by it. What
+//! through `Peer::mutate`, which drains, and ends in `Peer::settle`, which does what became due by it. What
 //! comes out goes to the sink that the caller gave.
 //!
 //! What a remote sent may make str0m panic. Each call into it is contained: a panic ends this connection with
@@ -40,12 +40,17 @@ use crate::signal::{Payload, Signal};
 /// How often the round-trip time is refreshed.
 const STATS_EVERY: Duration = Duration::from_secs(1);
 
-/// STUN checks that are not answered repeat this often and this many times. str0m's defaults are lazier.
+/// A STUN check that is not answered is repeated at least this often; str0m's default is lazier. How many there are
+/// before a pair counts as dead is left as it is: a path may open late, and [`recovery`] notices by itself that one is
+/// lost.
 const STUN_RTO_MAX: Duration = Duration::from_secs(1);
-const STUN_RETRANSMITS: usize = 4;
 
 /// How long a close waits for what was sent to be acknowledged, and then for the goodbye to leave.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// How many datagrams of a handshake that begins before the path is known are kept, and how long each may be.
+const EARLY_DATAGRAMS: usize = 4;
+const DATAGRAM_BYTES: usize = 2_000;
 
 /// How a peer connection is set up.
 #[derive(Debug, Clone)]
@@ -212,6 +217,8 @@ pub struct Peer {
     unwanted: Vec<ChannelId>,
     /// The end is near: not later than then.
     closing: Option<Closing>,
+    /// DTLS that came before the path: local, remote, bytes.
+    early: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
     path: Option<(SocketAddr, SocketAddr)>,
     round_trip: Option<Duration>,
     bytes_sent: u64,
@@ -242,7 +249,6 @@ impl Peer {
             .set_sctp_max_message_size(limits::CHANNEL_MESSAGE_BYTES as u32)
             .set_fingerprint_verification(true);
         setup.set_max_stun_rto(STUN_RTO_MAX);
-        setup.set_max_stun_retransmits(STUN_RETRANSMITS);
         let mut rtc = setup.build(now);
         let local_fingerprint = rtc.direct_api().local_dtls_fingerprint().to_string();
         let channels = Channels::new(config.channel_buffer_bytes);
@@ -258,6 +264,7 @@ impl Peer {
             channels,
             unwanted: Vec::new(),
             closing: None,
+            early: Vec::new(),
             path: None,
             round_trip: None,
             bytes_sent: 0,
@@ -268,6 +275,8 @@ impl Peer {
         for host in peer.config.hosts.clone() {
             peer.add_host(now, host, &mut out);
         }
+        // ICE asks for no wake-up before it was told the time once.
+        peer.tell_time(now, &mut out);
         peer.mutate(now, &mut out, |_| ());
         debug_assert!(out.is_empty(), "{out:?}");
         peer
@@ -344,7 +353,8 @@ impl Peer {
         contained(accepts).unwrap_or(false)
     }
 
-    /// Takes a datagram. One that [`Peer::accepts`] does not want is ignored.
+    /// Takes a datagram. One that [`Peer::accepts`] does not want is ignored, except the beginning of a handshake: the
+    /// remote may find the path half a round trip before us, and repeats its first word only after a second.
     pub fn receive_datagram(
         &mut self,
         now: Instant,
@@ -354,6 +364,31 @@ impl Peer {
         out: &mut Vec<PeerEffect>,
     ) {
         self.told = self.told.max(now);
+        if self.feed(now, local, remote, bytes, out) {
+            for (local, remote, bytes) in std::mem::take(&mut self.early) {
+                if !self.feed(now, local, remote, &bytes, out) {
+                    self.early.push((local, remote, bytes));
+                }
+            }
+        } else if self.state == PeerState::Connecting
+            && is_dtls(bytes)
+            && self.early.len() < EARLY_DATAGRAMS
+            && bytes.len() <= DATAGRAM_BYTES
+        {
+            self.early.push((local, remote, bytes.to_vec()));
+        }
+        self.settle(now, out);
+    }
+
+    /// Gives str0m a datagram that it accepts; `false` if it does not.
+    fn feed(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        bytes: &[u8],
+        out: &mut Vec<PeerEffect>,
+    ) -> bool {
         let result = self.mutate(now, out, |rtc| {
             let Ok(datagram) = Receive::new(Protocol::Udp, remote, local, bytes) else { return Ok(false) };
             let input = Input::Receive(now, datagram);
@@ -368,12 +403,15 @@ impl Peer {
                 if self.recovery.received(now) {
                     self.set_state(PeerState::Connected, out);
                 }
+                true
             }
             // Anybody can send a datagram from anybody's address: it must not end the connection.
-            Some(Err(error)) => out.push(PeerEffect::Skipped(format!("a datagram from {remote}: {error}"))),
-            Some(Ok(false)) | None => {}
+            Some(Err(error)) => {
+                out.push(PeerEffect::Skipped(format!("a datagram from {remote}: {error}")));
+                true
+            }
+            Some(Ok(false)) | None => false,
         }
-        self.settle(now, out);
     }
 
     /// Sends a message on a data channel.
@@ -547,4 +585,9 @@ impl Peer {
             out.push(PeerEffect::State(state));
         }
     }
+}
+
+/// Whether a datagram is of DTLS (RFC 7983, section 7).
+fn is_dtls(datagram: &[u8]) -> bool {
+    datagram.first().is_some_and(|kind| (20..64).contains(kind))
 }

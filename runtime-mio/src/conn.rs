@@ -227,8 +227,10 @@ impl Conn {
         if !self.unread.is_empty() {
             let mut stash: &[u8] = &self.unread;
             heard = talk.next(&mut stash, &mut self.out);
-            let left = stash.len();
-            self.unread.drain(..self.unread.len() - left);
+            match stash.len() {
+                0 => self.unread = Vec::new(),
+                left => drop(self.unread.drain(..self.unread.len() - left)),
+            }
         }
         // Only when the bytes left over are used up, those of the chunk follow.
         if matches!(heard, Heard::Nothing) && self.unread.is_empty() {

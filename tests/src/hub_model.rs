@@ -243,8 +243,14 @@ impl Model {
         }
         match self.holder(to) {
             None => self.tell(c, format!("refused no-such-peer {to}")),
+            Some(receiver) if !self.may_meet(c, receiver) => self.tell(c, format!("refused no-such-peer {to}")),
             Some(receiver) => self.tell(receiver, format!("{from} to {to}: {}", self.sent)),
         }
+    }
+
+    fn may_meet(&self, one: usize, other: usize) -> bool {
+        let (one, other) = (&self.clients[one].rooms, &self.clients[other].rooms);
+        one.is_empty() || other.is_empty() || one.iter().any(|room| other.contains(room))
     }
 
     fn shout(&mut self, c: usize, room: u8) {
@@ -396,7 +402,7 @@ impl Real {
         self.sent += 1;
         let payload = Payload::Text(self.sent.to_string());
         let letter = Letter::Open(Signal::Data { label: String::new(), payload });
-        Command::Signal(Envelope { from, to, letter, tag: None })
+        Command::Signal(Envelope { from, to, letter, tag: None, receipt: false })
     }
 
     fn render(&mut self, fx: Vec<HubEffect>) -> Vec<Line> {
@@ -460,6 +466,7 @@ fn text(event: &Event) -> String {
             To::Room(room) => format!("{} to room {}: {text}", number(from), number(room)),
         },
         Event::Signal { .. } => "a signal that nobody sent".to_owned(),
+        Event::Accepted { .. } => "accepted".to_owned(),
         Event::Refused { refusal, to, .. } => {
             let to = to.as_ref().map(|to| format!(" {}", number(to))).unwrap_or_default();
             format!("refused {}{to}", refusal.code())

@@ -396,7 +396,11 @@ impl Signaling {
 
     /// The server will not have us, at least not like this.
     fn refused(&mut self, now: Instant, refusal: Refusal, out: &mut Vec<SignalingEffect>) {
-        if self.session.take().is_some() && refusal == Refusal::SessionGone {
+        // What time may cure leaves the session as it is.
+        if !matches!(refusal, Refusal::Draining | Refusal::ServerFull | Refusal::TooFast)
+            && self.session.take().is_some()
+            && refusal == Refusal::SessionGone
+        {
             return self.introduce(now, out);
         }
         let conn = self.conn();

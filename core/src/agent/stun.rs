@@ -190,7 +190,7 @@ fn mapped_address(bytes: &[u8]) -> Result<SocketAddr, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     const HOST: &str = "192.0.2.7:4000";
@@ -220,7 +220,8 @@ mod tests {
             .collect()
     }
 
-    fn success(request: &[u8], mapped: &str) -> Vec<u8> {
+    /// What a server answers whose client looks like `mapped`.
+    pub(in crate::agent) fn success(request: &[u8], mapped: &str) -> Vec<u8> {
         let request = Message::from_bytes(request).unwrap();
         let mut answer = Message::builder_success(&request, MessageWriteVec::new());
         let mapped = XorMappedAddress::new(address(mapped), request.transaction_id());
@@ -359,6 +360,30 @@ mod tests {
 
         let (gathering, effects) = start(now, &["127.0.0.1:4001"], &[SERVER]);
         assert_eq!((effects, gathering.next_timeout()), (vec![StunEffect::Done], None));
+    }
+
+    #[test]
+    fn no_bytes_of_a_server_do_harm() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let (mut gathering, effects) = start(Instant::now(), &[HOST], &[SERVER]);
+        let (local, remote, request) = sent(&effects).remove(0);
+        let answer = success(&request, MAPPED);
+        for _ in 0..20_000 {
+            let mut bytes = answer.clone();
+            bytes.truncate(20 + 4 * rng.usize(0..=(bytes.len() - 20) / 4));
+            bytes.extend((0..4 * rng.usize(0..4)).map(|_| rng.u8(..)));
+            let length = (bytes.len() - 20) as u16;
+            bytes[2..4].copy_from_slice(&length.to_be_bytes());
+            for _ in 0..rng.usize(0..4) {
+                let at = rng.usize(0..bytes.len());
+                bytes[at] = rng.u8(..);
+            }
+            let mut out = Vec::new();
+            if gathering.receive(local, remote, &bytes, &mut out) {
+                assert!(!out.is_empty());
+                gathering = start(Instant::now(), &[HOST], &[SERVER]).0;
+            }
+        }
     }
 
     #[test]

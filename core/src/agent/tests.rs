@@ -6,7 +6,7 @@ use super::*;
 use crate::dialect::{Context, Said};
 use crate::limits::Limits;
 use crate::machine::{CloseReason, ConnId, DialId, Frame};
-use world::{SECOND, World, config, is_peer, spec};
+use world::{SECOND, STUN, World, config, is_peer, spec};
 
 #[test]
 fn two_agents_talk() {
@@ -399,7 +399,7 @@ fn a_script_need_not_wait_for_anything() {
     world.command(alice, AgentCommand::Who);
     world.command(alice, AgentCommand::Quit);
     world.until(SECOND * 2, "alice ends", |world| world.told(1).next_back() == Some(&AgentNotice::Ended));
-    assert_eq!(world.texts(0), ["in one go"]);
+    assert_eq!(world.texts(0), ["in one go"], "{:#?}", world.notices);
     assert_eq!(world.count(alice, |notice| matches!(notice, AgentNotice::Listed(_))), 1);
     assert_eq!(world.count(alice, |notice| matches!(notice, AgentNotice::CommandFailed(_))), 0);
 }
@@ -413,4 +413,57 @@ fn what_was_not_sent_before_the_end_is_told() {
     world.until(SECOND * 2, "alice ends", |world| world.told(0).next_back() == Some(&AgentNotice::Ended));
     let unsent = |notice: &AgentNotice| matches!(notice, AgentNotice::CommandFailed(why) if why.contains("1 message"));
     assert_eq!(world.count(0, unsent), 1);
+}
+
+#[test]
+fn candidates_that_overtake_their_offer_are_used() {
+    let mut world = World::new();
+    world.relay.hasty = true;
+    world.add("bob", None);
+    world.add("alice", Some("bob"));
+    world.connect();
+}
+
+#[test]
+fn a_stun_servers_answer_becomes_a_candidate_and_then_comes_the_end() {
+    let mut world = World::new();
+    world.add("bob", None);
+    let host = "192.0.2.77:5000".parse().unwrap();
+    let stun = vec![STUN.parse().unwrap()];
+    let alice = world.add_with(AgentConfig { stun, ..config("alice", host) }, host);
+    world.run(SECOND);
+    for round in 0..2 {
+        // The second time the answer is known already.
+        world.relay.signals.clear();
+        world.command(alice, AgentCommand::Offer("bob".into()));
+        world.until(SECOND * 5, "the channel opens", |world| world.count(1, |n| opened(n)) > round);
+        let from_alice = world.relay.signals.iter().filter(|(from, _)| from.as_str() == "alice");
+        let said: Vec<&str> = from_alice
+            .map(|(_, signal)| match signal {
+                Signal::Offer { sdp } if sdp.contains("typ srflx") => "offer with srflx",
+                Signal::Offer { .. } => "offer",
+                Signal::Candidate(c) if c.candidate.contains("203.0.113.9 6000 typ srflx") => "srflx",
+                Signal::EndOfCandidates { .. } => "end",
+                _ => "other",
+            })
+            .collect();
+        let expected = if round == 0 { vec!["offer", "srflx", "end"] } else { vec!["offer with srflx", "end"] };
+        assert_eq!(said, expected);
+        world.command(alice, AgentCommand::Close("bob".into()));
+        world.until(SECOND * 5, "closed", |world| world.count(1, |n| is_peer(n, PeerState::Closed)) > round);
+    }
+}
+
+fn opened(notice: &AgentNotice) -> bool {
+    matches!(notice, AgentNotice::ChannelOpened { .. })
+}
+
+#[test]
+fn a_connection_takes_a_few_round_trips() {
+    let mut world = World::new();
+    world.add("bob", None);
+    world.run(SECOND);
+    world.add("alice", Some("bob"));
+    // Registration, offer and answer, ICE, DTLS, SCTP, the channel; no timer is waited for.
+    world.until(SECOND / 4, "the channel opens", |world| world.open(0) && world.open(1));
 }

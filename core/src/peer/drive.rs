@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use str0m::net::Transmit;
 use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
 
-use super::{CLOSE_WITHIN, Closing, Peer, PeerEffect, PeerFault, PeerState, sdp};
+use super::{CLOSE_WITHIN, Closing, Peer, PeerEffect, PeerFault, PeerState, is_dtls, sdp};
 
 /// How often str0m may ask to be called again at once, before it has to wait a little.
 const DRAIN_ROUNDS: usize = 64;
@@ -68,7 +68,7 @@ impl Peer {
         }
     }
 
-    fn tell_time(&mut self, now: Instant, out: &mut Vec<PeerEffect>) -> Option<()> {
+    pub(super) fn tell_time(&mut self, now: Instant, out: &mut Vec<PeerEffect>) -> Option<()> {
         self.told = self.told.max(now);
         match self.contain(out, |rtc| rtc.handle_input(Input::Timeout(now)))? {
             Ok(()) => Some(()),
@@ -118,14 +118,19 @@ impl Peer {
     fn transmit(&mut self, datagram: Transmit, out: &mut Vec<PeerEffect>) {
         let bytes = Vec::from(datagram.contents);
         // DTLS (RFC 7983, 7) goes over the selected pair; over a lost one it must not (RFC 7675, 5.1).
-        if bytes.first().is_some_and(|kind| (20..64).contains(kind)) {
+        if is_dtls(&bytes) {
             if self.state == PeerState::Disconnected {
                 return;
             }
             self.path = Some((datagram.source, datagram.destination));
         }
         self.bytes_sent += bytes.len() as u64;
-        out.push(PeerEffect::Transmit { local: datagram.source, remote: datagram.destination, bytes });
+        let (local, remote) = (datagram.source, datagram.destination);
+        // Nobody repeats a goodbye that is lost, and to miss it costs the remote half a minute: say it twice.
+        if matches!(self.closing, Some(Closing::Leaving(_))) {
+            out.push(PeerEffect::Transmit { local, remote, bytes: bytes.clone() });
+        }
+        out.push(PeerEffect::Transmit { local, remote, bytes });
     }
 
     fn event(&mut self, now: Instant, event: Event, out: &mut Vec<PeerEffect>) {
@@ -149,7 +154,8 @@ impl Peer {
             },
             Event::ChannelOpen(id, label) => {
                 let config = self.contain(out, |rtc| rtc.channel(id).and_then(|channel| channel.config().cloned()));
-                match self.channels.opened(id, label, config.flatten().as_ref()) {
+                let Some(config) = config else { return };
+                match self.channels.opened(id, label, config.as_ref()) {
                     Ok(opened) => out.push(opened),
                     Err(note) => {
                         self.unwanted.push(id);

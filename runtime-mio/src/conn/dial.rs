@@ -27,8 +27,6 @@ pub(crate) struct Dial {
     pub(crate) addresses: VecDeque<SocketAddr>,
     /// The connection that is trying one.
     pub(crate) conn: Option<ConnId>,
-    /// Why the last address failed.
-    pub(crate) error: String,
     pub(crate) shake: Shake,
 }
 

@@ -260,7 +260,7 @@ impl<C> Io<C> {
             Err(error) => return self.backlog.push_back(Input::DialFailed { dial, error }),
         };
         self.deadlines.insert((Instant::now() + DIAL, Due::Dial(dial)));
-        self.dials.insert(dial, Dial { addresses: VecDeque::new(), conn: None, error: String::new(), shake });
+        self.dials.insert(dial, Dial { addresses: VecDeque::new(), conn: None, shake });
         match host {
             Host::Address(address) => self.resolved(dial, Ok(vec![address])),
             Host::Name(name, port) => {
@@ -284,9 +284,8 @@ impl<C> Io<C> {
     }
 
     /// Tries the next address of a dial; without one, `error` is why it failed.
-    fn next_address(&mut self, dial: DialId, error: String) {
+    fn next_address(&mut self, dial: DialId, mut error: String) {
         let Some(mut attempt) = self.dials.remove(&dial) else { return };
-        attempt.error = error;
         while let Some(address) = attempt.addresses.pop_front() {
             match self.connect(dial, address, attempt.shake.clone()) {
                 Ok(conn) => {
@@ -294,10 +293,10 @@ impl<C> Io<C> {
                     self.dials.insert(dial, attempt);
                     return;
                 }
-                Err(error) => attempt.error = clause(&error),
+                Err(failure) => error = clause(&failure),
             }
         }
-        self.backlog.push_back(Input::DialFailed { dial, error: attempt.error });
+        self.backlog.push_back(Input::DialFailed { dial, error });
     }
 
     fn connect(&mut self, dial: DialId, address: SocketAddr, shake: Shake) -> io::Result<ConnId> {

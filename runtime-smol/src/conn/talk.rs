@@ -34,7 +34,7 @@ const FRAME_BYTES: usize = 16;
 
 /// The library's read buffer, filled from memory by [`Wire`]. The default of 128 KiB is zeroed before every read and
 /// kept by every connection.
-const READ_BYTES: usize = 1024;
+const READ_BYTES: usize = 512;
 
 /// The library's settings for a connection that takes messages up to `max_message_bytes`.
 pub(super) fn config(max_message_bytes: usize) -> WebSocketConfig {
@@ -227,6 +227,9 @@ impl Talk {
             && let Some(frame) = self.closing.as_mut().and_then(|closing| closing.frame.take())
         {
             self.put(Message::Close(Some(frame)))?;
+        }
+        if !self.unflushed {
+            return Ok(());
         }
         match Pin::new(&mut self.ws).poll_flush(cx) {
             Poll::Ready(Err(error)) => Err(error),

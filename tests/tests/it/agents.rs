@@ -5,7 +5,7 @@ use std::time::Duration;
 use enishi_core::agent::{AgentCommand, AgentNotice};
 use enishi_core::dialect::Dialect;
 use enishi_core::peer::PeerState;
-use enishi_core::signal::Payload;
+use enishi_core::signal::{Name, Payload};
 use enishi_tests::world::{Path, World};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -159,4 +159,82 @@ fn six_agents_all_meet() {
         world.say(index, name);
     }
     world.until(SECOND, "everybody hears everybody", |world| (0..6).all(|i| world.texts(i).len() == 5));
+}
+
+/// The id that the server gave an agent, or let it have.
+fn id_of(world: &World, agent: usize) -> Name {
+    let id = world.told(agent).find_map(|notice| match notice {
+        AgentNotice::Registered { id, .. } => Some(id.clone()),
+        _ => None,
+    });
+    id.expect("an id")
+}
+
+#[test]
+fn agents_of_every_pair_of_dialects_meet() {
+    for (n, (one, other)) in Dialect::ALL.into_iter().flat_map(|a| Dialect::ALL.map(|b| (a, b))).enumerate() {
+        let mut world = World::new(n as u64);
+        world.add(one, "bob", None);
+        world.add(other, "alice", None);
+        world.run(SECOND);
+        let bob = id_of(&world, 0);
+        world.command(1, AgentCommand::Offer(bob));
+        let what = format!("{} and {}: the channel opens", one.name(), other.name());
+        world.until(SECOND * 5, &what, |world| world.is_open(0) && world.is_open(1));
+        world.say(0, "from one");
+        world.say(1, "from the other");
+        let what = format!("{} and {}: both hear", one.name(), other.name());
+        world.until(SECOND, &what, |world| world.texts(0) == ["from the other"] && world.texts(1) == ["from one"]);
+        let alice = id_of(&world, 1);
+        world.command(0, AgentCommand::Restart(alice));
+        world.run(SECOND * 5);
+        world.say(0, "after a restart");
+        world.until(SECOND, &what, |world| world.texts(1).len() == 2);
+        let refused = |notice: &AgentNotice| {
+            matches!(
+                notice,
+                AgentNotice::Refused { .. } | AgentNotice::CommandFailed(_) | AgentNotice::PeerFailed { .. }
+            )
+        };
+        assert_eq!(world.count(0, refused) + world.count(1, refused), 0, "{}", world.story());
+    }
+}
+
+#[test]
+fn an_offer_waits_in_every_dialect_that_lets_its_clients_choose_an_id() {
+    for dialect in [Dialect::Enishi, Dialect::ConicC] {
+        let mut world = World::new(5);
+        world.add(dialect, "alice", Some("bob"));
+        world.run(SECOND * 50);
+        world.say(0, "at last");
+        world.add(dialect, "bob", None);
+        world.until(SECOND * 8, dialect.name(), |world| world.texts(1) == ["at last"]);
+    }
+}
+
+#[test]
+fn an_offer_to_nobody_is_no_noise_in_conic_a_and_b() {
+    for dialect in [Dialect::ConicA, Dialect::ConicB] {
+        let mut world = World::new(6);
+        world.add(dialect, "", Some("nobody"));
+        world.run(SECOND * 60);
+        let waiting = |notice: &AgentNotice| matches!(notice, AgentNotice::Waiting { .. });
+        let refused = |notice: &AgentNotice| matches!(notice, AgentNotice::Refused { .. });
+        assert_eq!((world.count(0, waiting), world.count(0, refused)), (1, 0), "{}", world.story());
+    }
+}
+
+#[test]
+fn data_relayed_by_the_server_arrives_in_every_dialect_that_has_a_word_for_it() {
+    for dialect in [Dialect::Enishi, Dialect::ConicB, Dialect::ConicC] {
+        let mut world = World::new(7);
+        world.add(dialect, "bob", None);
+        world.add(dialect, "alice", None);
+        world.run(SECOND);
+        let (to, label) = (id_of(&world, 0), "chat".to_owned());
+        let payload = Payload::Text("hi".to_owned());
+        world.command(1, AgentCommand::Relay { to, label, payload });
+        let arrived = |world: &World| world.told(0).any(|notice| matches!(notice, AgentNotice::Relayed { .. }));
+        world.until(SECOND, dialect.name(), arrived);
+    }
 }

@@ -68,6 +68,8 @@ impl Peers {
             again: false,
         };
         self.remotes.insert(name.clone(), remote);
+        let connecting = AgentNotice::Peer { id: name.clone(), state: PeerState::Connecting };
+        out.push(PeersEffect::Notice(connecting));
         self.gather(now, name, out);
         true
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::agent::stun::tests::success as answer;
 use crate::agent::*;
 use crate::dialect::{Codec, Context, Heard, Said};
 use crate::ids::Ids;
@@ -9,6 +10,9 @@ use crate::limits::Limits;
 use crate::machine::{CloseReason, ConnId, Frame};
 
 pub(super) const SIGNALING_DELAY: Duration = Duration::from_millis(5);
+/// The STUN server of this world.
+pub(super) const STUN: &str = "198.51.100.1:3478";
+
 pub(super) const PATH_DELAY: Duration = Duration::from_millis(10);
 
 /// What is on its way.
@@ -45,6 +49,10 @@ pub(super) struct Relay {
     pub(super) refuses: Option<Refusal>,
     /// Swallows everything.
     pub(super) mute: bool,
+    /// Everything that was to be passed on.
+    pub(super) signals: Vec<(Name, Signal)>,
+    /// Candidates are taken out of the descriptions: an offer's overtake it, all others are lost.
+    pub(super) hasty: bool,
     /// Signals that arrive and are not passed on.
     pub(super) swallow: usize,
     pub(super) resumed_after: Vec<u64>,
@@ -100,8 +108,19 @@ impl Relay {
                     self.swallow -= 1;
                     return;
                 }
+                let signal = match &envelope.letter {
+                    Letter::Open(signal) => signal.clone(),
+                    Letter::Sealed(sealed) => crate::dialect::open(sealed).unwrap(),
+                };
+                self.signals.push((from.clone(), signal.clone()));
                 match by_name(&self.conns, &to) {
                     Some(_) if self.away.contains(&to) => {}
+                    Some(target) if self.hasty => {
+                        for signal in hasty(signal) {
+                            let (from, to) = (from.clone(), To::Peer(to.clone()));
+                            out.push((target, Event::Signal { from, to, letter: Letter::Open(signal) }));
+                        }
+                    }
                     Some(target) => {
                         out.push((target, Event::Signal { from, to: To::Peer(to), letter: envelope.letter }));
                     }
@@ -130,6 +149,8 @@ impl World {
             resumes: true,
             refuses: None,
             mute: false,
+            signals: Vec::new(),
+            hasty: false,
             swallow: 0,
             resumed_after: Vec::new(),
             ids: Ids::new(1),
@@ -230,6 +251,10 @@ impl World {
                 self.now = key.0;
                 match self.packets.remove(&key).unwrap() {
                     Packet::Input(index, input) => self.give(index, input),
+                    Packet::Datagram { from, to, bytes } if to.to_string() == STUN => {
+                        let bytes = answer(&bytes, &format!("203.0.113.9:{}", from.port() + 1000));
+                        self.send(PATH_DELAY, Packet::Datagram { from: to, to: from, bytes });
+                    }
                     Packet::Datagram { from, to, bytes } => {
                         if let Some(&index) = self.hosts.get(&to) {
                             self.give(index, Input::Datagram { local: to, remote: from, bytes: &bytes });
@@ -318,6 +343,25 @@ impl World {
     #[track_caller]
     pub(super) fn connect(&mut self) {
         self.until(Duration::from_secs(5), "the channel opens", |world| world.open(0) && world.open(1));
+    }
+}
+
+/// What becomes of a signal when candidates are quick, like those of conic's own client (`protocols.md` 000.2).
+fn hasty(signal: Signal) -> Vec<Signal> {
+    let split = |sdp: &str| -> (Vec<String>, String) {
+        let lines = sdp.split_inclusive('\n');
+        let (candidates, rest): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with("a=candidate:"));
+        (candidates.iter().map(|line| line.trim()[2..].to_owned()).collect(), rest.concat())
+    };
+    match signal {
+        Signal::Offer { sdp } => {
+            let (candidates, sdp) = split(&sdp);
+            let candidate = |candidate| Signal::Candidate(crate::signal::Candidate { candidate, ..Default::default() });
+            candidates.into_iter().map(candidate).chain([Signal::Offer { sdp }]).collect()
+        }
+        Signal::Answer { sdp } => vec![Signal::Answer { sdp: split(&sdp).1 }],
+        Signal::Candidate(_) => Vec::new(),
+        other => vec![other],
     }
 }
 

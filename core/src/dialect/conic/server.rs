@@ -82,7 +82,11 @@ impl Server {
             Event::Refused { refusal, to, tag } => {
                 out.extend(self.refused(cx, *refusal, to.as_ref(), tag.as_ref()).map(Said::Frame));
             }
-            Event::Listed { .. } | Event::Roster { .. } | Event::Joined { .. } | Event::Left { .. } => {}
+            Event::Listed { .. }
+            | Event::Roster { .. }
+            | Event::Joined { .. }
+            | Event::Left { .. }
+            | Event::Accepted { .. } => {}
         }
         Ok(())
     }
@@ -180,7 +184,7 @@ impl Server {
         };
         let sealed = Sealed { origin: self.dialect().origin(), kind, frame: Frame::Text(frame) };
         let from = stated.or_else(|| filled.cloned());
-        Ok(crate::signal::Envelope { from, to: To::Peer(to), letter: Letter::Sealed(sealed), tag })
+        Ok(crate::signal::Envelope { from, to: To::Peer(to), letter: Letter::Sealed(sealed), tag, receipt: false })
     }
 
     fn registered(&mut self, cx: &mut Context<'_>, name: &Name) -> Frame {

@@ -506,7 +506,13 @@ fn there_is_no_word_for_some_things() {
         let list = Command::List { tag: None };
         assert_eq!(client.encode(&mut world.cx(), &list, &mut out), Err(Refusal::NoWordForThis));
         assert_eq!(client.encode(&mut world.cx(), &Command::Bye, &mut out), Ok(()));
-        let early = Envelope { from: None, to: To::Peer(Name::from("b")), letter: Letter::Open(offer()), tag: None };
+        let early = Envelope {
+            from: None,
+            to: To::Peer(Name::from("b")),
+            letter: Letter::Open(offer()),
+            tag: None,
+            receipt: false,
+        };
         let early = Command::Signal(early);
         assert_eq!(client.encode(&mut world.cx(), &early, &mut out), Err(Refusal::NotRegistered));
         assert_eq!(out, []);
@@ -601,6 +607,7 @@ fn relay(world: &mut World, from: Dialect, to: Dialect, signal: &Signal) -> Resu
         to: To::Peer(Name::from("b")),
         letter: Letter::Open(signal.clone()),
         tag: None,
+        receipt: false,
     };
     sender.encode(&mut world.cx(), &Command::Signal(envelope), &mut frames)?;
     let mut server = world.registered(from, "a");
