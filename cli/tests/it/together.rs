@@ -159,9 +159,9 @@ fn an_id_that_is_taken_is_refused_with_what_to_do() {
 fn a_closed_stdout_ends_a_peer_quietly() {
     let (_server, url) = server("mio", &[]);
     let enishi = env!("CARGO_BIN_EXE_enishi");
-    let script = format!(
-        "set -o pipefail; '{enishi}' peer --signal {url} --json --exec 'join a; leave a; join a; sleep 60' | head -1"
-    );
+    // Says something again and again: a closed pipe is only noticed by who writes to it.
+    let commands = "join a; sleep 0.05; leave a; sleep 0.05; ".repeat(600);
+    let script = format!("set -o pipefail; '{enishi}' peer --signal {url} --json --exec '{commands}' | head -1");
     let mut bash = std::process::Command::new("bash");
     bash.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let done = end(bash);
