@@ -7,7 +7,7 @@ use base64::Engine;
 use enishi_core::agent::AgentNotice;
 use enishi_core::clock::rfc3339;
 use enishi_core::peer::{ChannelSpec, PeerFault, PeerState, PeerStats};
-use enishi_core::signal::{Name, Payload};
+use enishi_core::signal::{Name, Payload, Refusal};
 use enishi_core::trace::Escaped;
 use serde_json::{Value, json};
 
@@ -125,6 +125,9 @@ impl Renderer {
             AgentNotice::Waiting { target } => line(Level::Info, format!("{target} is not there yet; waiting")),
             AgentNotice::Refused { refusal, to: Some(to) } => {
                 line(Level::Warn, format!("refused, for {to}: {refusal}"))
+            }
+            AgentNotice::Refused { refusal: refusal @ Refusal::Unauthorized, .. } => {
+                line(Level::Warn, format!("refused: {refusal}; give one with --token-file or ENISHI_TOKEN"))
             }
             AgentNotice::Refused { refusal, to: None } => line(Level::Warn, format!("refused: {refusal}")),
             AgentNotice::CommandFailed(why) => line(Level::Warn, Escaped(why).to_string()),
@@ -394,7 +397,6 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
     use enishi_core::peer::ChannelStats;
-    use enishi_core::signal::Refusal;
 
     fn renderer(json: bool) -> Renderer {
         Renderer {

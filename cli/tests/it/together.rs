@@ -156,6 +156,37 @@ fn an_id_that_is_taken_is_refused_with_what_to_do() {
 }
 
 #[test]
+fn a_server_with_a_token_takes_only_those_who_have_it() {
+    let directory = std::env::temp_dir().join(format!("enishi-it-token-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = directory.join("token");
+    std::fs::write(&file, "sesame\n").unwrap();
+    let file = file.to_str().unwrap();
+    let (_server, url) = server("mio", &["--token-file", file]);
+    let done = run(&["peer", "--signal", &url]);
+    assert_eq!(done.code, Some(1), "{done:?}");
+    assert!(done.err.contains("token") && done.err.contains("--token-file"), "{done:?}");
+    let done = run(&["peer", "--signal", &url, "--token-file", file, "--id", "bob", "--exec", "list"]);
+    assert_eq!((done.code, done.out.as_str()), (Some(0), "registered: bob\nchannels: none\n"), "{done:?}");
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+/// The peers' connection needs no server, and the server's return is noticed.
+#[test]
+fn peers_outlive_their_server() {
+    let (server, url) = server("mio", &[]);
+    let mut bob = peer(&url, &["--id", "bob", "--exec", "wait lost 30; send chat still here; wait closed 30"]);
+    bob.told("registered as bob");
+    let mut alice =
+        peer(&url, &["--role", "offer", "--target", "bob", "--exec", "wait open 30; wait lost 30; wait message 30"]);
+    alice.told("channel chat is open");
+    bob.told("channel chat is open");
+    drop(server);
+    let done = alice.end();
+    assert_eq!((done.code, done.out.as_str()), (Some(0), "[bob] chat: still here\n"), "{done:?}");
+}
+
+#[test]
 fn a_closed_stdout_ends_a_peer_quietly() {
     let (_server, url) = server("mio", &[]);
     let enishi = env!("CARGO_BIN_EXE_enishi");
