@@ -59,6 +59,10 @@ pub struct AgentConfig {
 }
 
 /// What the embedding program asks of an agent.
+///
+/// What comes before the first registration waits for it, so that a script need not: all but [`AgentCommand::Offer`]
+/// (which has its own wait), [`AgentCommand::Peers`] and [`AgentCommand::Quit`] (which lets them be done if there is
+/// time).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AgentCommand {
     /// Connect to somebody: open a peer connection with the configured channel and offer.
@@ -96,11 +100,11 @@ pub enum AgentCommand {
     Who,
     /// Which peers and channels are there? Answered by [`AgentNotice::Peers`].
     Peers,
-    /// Restart ICE with a peer.
+    /// Restart ICE with a peer that was connected.
     Restart(Name),
     /// Close the connection with a peer.
     Close(Name),
-    /// Close everything, then [`AgentNotice::Ended`].
+    /// Send what waits, close everything, then [`AgentNotice::Ended`], after two seconds at most.
     Quit,
 }
 

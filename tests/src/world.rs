@@ -157,13 +157,13 @@ impl World {
         let seed = self.rng.u128(..).to_le_bytes().repeat(2).try_into().expect("32 bytes");
         self.agents.push(Agent::new(self.now, unix, seed, config));
         self.hosts.insert(host, index);
-        self.to_agent(index, Input::Timeout);
+        self.give_agent(index, Input::Timeout);
         index
     }
 
     /// Gives an agent a command.
     pub fn command(&mut self, agent: usize, command: AgentCommand) {
-        self.to_agent(agent, Input::Command(command));
+        self.give_agent(agent, Input::Command(command));
     }
 
     /// Lets an agent send a text to everybody on their first channel.
@@ -242,8 +242,8 @@ impl World {
             (Some((at, who)), _) if at <= end => {
                 self.now = self.now.max(at);
                 match who {
-                    0 => self.to_server(Input::Timeout),
-                    n => self.to_agent(n - 1, Input::Timeout),
+                    0 => self.give_server(Input::Timeout),
+                    n => self.give_agent(n - 1, Input::Timeout),
                 }
                 let who = if who == 0 { Who::Server } else { Who::Agent(who - 1) };
                 self.assert_progress(who);
@@ -265,11 +265,11 @@ impl World {
 
     fn arrive(&mut self, packet: Packet) {
         match packet {
-            Packet::ToServer(input) => self.to_server(input),
-            Packet::ToAgent(index, input) => self.to_agent(index, input),
+            Packet::ToServer(input) => self.give_server(input),
+            Packet::ToAgent(index, input) => self.give_agent(index, input),
             Packet::Datagram { from, to, bytes } => {
                 if let Some(&index) = self.hosts.get(&to) {
-                    self.to_agent(index, Input::Datagram { local: to, remote: from, bytes: &bytes });
+                    self.give_agent(index, Input::Datagram { local: to, remote: from, bytes: &bytes });
                 }
             }
         }
@@ -280,7 +280,7 @@ impl World {
         self.packets.insert((self.now + delay, self.count), packet);
     }
 
-    fn to_server(&mut self, input: Input<'_, ServerCommand>) {
+    fn give_server(&mut self, input: Input<'_, ServerCommand>) {
         let Some(server) = &mut self.server else { return };
         server.handle_input(self.now, input);
         while let Some(output) = self.server.as_mut().and_then(Machine::poll_output) {
@@ -288,7 +288,7 @@ impl World {
         }
     }
 
-    fn to_agent(&mut self, index: usize, input: Input<'_, AgentCommand>) {
+    fn give_agent(&mut self, index: usize, input: Input<'_, AgentCommand>) {
         self.agents[index].handle_input(self.now, input);
         while let Some(output) = self.agents[index].poll_output() {
             self.act_for_agent(index, output);

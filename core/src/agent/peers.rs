@@ -264,7 +264,13 @@ impl Peers {
     /// Restarts ICE with a peer.
     pub(super) fn restart(&mut self, now: Instant, name: Name, out: &mut Vec<PeersEffect>) {
         for name in self.targets(Some(name), out) {
-            self.with(now, &name, |peer, effects| peer.restart(now, effects));
+            // Not before there is a path: if our answer was lost, an offer of ours would turn the roles of DTLS.
+            if self.remotes.get(&name).is_some_and(|remote| remote.state == PeerState::Connecting) {
+                let id = name.as_str();
+                fail(out, format!("the connection with {id} is still being made; there is nothing to restart yet"));
+            } else {
+                self.with(now, &name, |peer, effects| peer.restart(now, effects));
+            }
         }
         self.settle(now, out);
     }

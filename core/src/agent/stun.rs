@@ -327,10 +327,9 @@ pub(super) mod tests {
             bytes[last] ^= 0xff;
             bytes
         };
-        let cases: [&dyn Fn(&[u8]) -> Vec<u8>; 5] =
-            [&error, &empty, &broken, &|request| success(request, "0.0.0.0:1"), &|request| {
-                success(request, "224.0.0.1:9")
-            }];
+        type Make = fn(&[u8]) -> Vec<u8>;
+        let cases: [Make; 5] =
+            [error, empty, broken, |request| success(request, "0.0.0.0:1"), |request| success(request, "224.0.0.1:9")];
         for make in cases {
             let (mut gathering, effects) = start(now, &[HOST], &[SERVER]);
             let (local, remote, request) = sent(&effects).remove(0);

@@ -361,7 +361,12 @@ fn hostile_signals_are_bounded_and_skipped() {
         say(&mut world, &format!("x{n}"), Signal::Restart);
         say(&mut world, "bob", Signal::Restart);
     }
-    assert!(world.agents[agent].peers.early_count() <= crate::limits::EARLY_SIGNALS);
+    let early = |world: &World| world.agents[agent].peers.early_count();
+    assert!(early(&world) <= crate::limits::EARLY_SIGNALS);
+    let before = early(&world);
+    let huge = crate::signal::Candidate { candidate: "c".repeat(5_000), ..Default::default() };
+    say(&mut world, "giant", Signal::Candidate(huge));
+    assert_eq!(early(&world), before);
     for text in ["", "{", "null", "[]", "{\"type\":\"welcome\"}", "{\"type\":\"offer\",\"from\":\"x\"}"] {
         world.give(agent, Input::Frame { conn, frame: Frame::text(text) });
     }
@@ -436,7 +441,7 @@ fn a_stun_servers_answer_becomes_a_candidate_and_then_comes_the_end() {
         // The second time the answer is known already.
         world.relay.signals.clear();
         world.command(alice, AgentCommand::Offer("bob".into()));
-        world.until(SECOND * 5, "the channel opens", |world| world.count(1, |n| opened(n)) > round);
+        world.until(SECOND * 5, "the channel opens", |world| world.count(1, opened) > round);
         let from_alice = world.relay.signals.iter().filter(|(from, _)| from.as_str() == "alice");
         let said: Vec<&str> = from_alice
             .map(|(_, signal)| match signal {

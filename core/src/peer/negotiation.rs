@@ -17,9 +17,6 @@ const RESEND_AFTER: Duration = Duration::from_secs(3);
 /// How often the remote may cross our offers. Each time costs a little memory in str0m that is not given back.
 const ROLLBACKS: u32 = 100;
 
-/// The longest candidate, its generation's name included, in bytes. Real ones have about 100.
-const CANDIDATE_BYTES: usize = 1024;
-
 /// Where the exchange of descriptions stands.
 #[derive(Debug, Default)]
 pub(super) struct Negotiation {
@@ -266,7 +263,7 @@ impl Peer {
             return;
         }
         let bytes = given.candidate.len() + given.username_fragment.as_ref().map_or(0, String::len);
-        if bytes > CANDIDATE_BYTES {
+        if bytes > limits::CANDIDATE_BYTES {
             return skip(format!("a candidate of {bytes} bytes"), out);
         }
         let Some(remote) = &self.negotiation.remote else {

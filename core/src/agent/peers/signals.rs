@@ -51,6 +51,17 @@ impl Peers {
     }
 
     pub(super) fn keep_early(&mut self, from: Name, signal: Signal, out: &mut Vec<PeersEffect>) {
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let bytes = match &signal {
+            Signal::Candidate(given) => {
+                given.candidate.len() + length(&given.sdp_mid) + length(&given.username_fragment)
+            }
+            Signal::EndOfCandidates { username_fragment } => length(username_fragment),
+            _ => 0,
+        };
+        if bytes > limits::CANDIDATE_BYTES {
+            return detail(out, format!("a candidate of {bytes} bytes from {} was skipped", from.as_str()));
+        }
         if self.early.len() >= limits::EARLY_SIGNALS
             && let Some((oldest, _)) = self.early.front().cloned()
         {

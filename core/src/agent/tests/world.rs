@@ -260,7 +260,7 @@ impl World {
                             self.give(index, Input::Datagram { local: to, remote: from, bytes: &bytes });
                         }
                     }
-                    Packet::ToRelay(conn, frame) => self.to_relay(conn, &frame),
+                    Packet::ToRelay(conn, frame) => self.give_relay(conn, &frame),
                 }
             }
             _ => return false,
@@ -268,7 +268,7 @@ impl World {
         true
     }
 
-    pub(super) fn to_relay(&mut self, conn: ConnId, frame: &Frame) {
+    pub(super) fn give_relay(&mut self, conn: ConnId, frame: &Frame) {
         let mut events = Vec::new();
         if !self.relay.mute {
             self.relay.receive(conn, frame, &mut events);
@@ -319,7 +319,7 @@ impl World {
         while self.now < end && self.step() {}
     }
 
-    pub(super) fn told<'a>(&'a self, index: usize) -> impl DoubleEndedIterator<Item = &'a AgentNotice> {
+    pub(super) fn told(&self, index: usize) -> impl DoubleEndedIterator<Item = &AgentNotice> {
         self.notices.iter().filter(move |(_, of, _)| *of == index).map(|(_, _, notice)| notice)
     }
 
