@@ -96,8 +96,7 @@ fn a_script_sends_once_it_can_and_quits_once_it_arrived() {
 #[test]
 fn waiting_takes_what_already_happened_but_each_only_once() {
     let mut run = Run::new(Source::Exec, Role::Answer, &["wait message", "wait message 5", "quit"]);
-    let message =
-        AgentNotice::Message { id: "bob".into(), label: "chat".into(), payload: Payload::Text("x".into()) };
+    let message = AgentNotice::Message { id: "bob".into(), label: "chat".into(), payload: Payload::Text("x".into()) };
     run.notice(message.clone());
     assert!(run.told.is_empty());
     run.pass(Duration::from_secs(4));
