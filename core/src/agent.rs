@@ -1,15 +1,28 @@
 //! A command-line peer: a signaling client, its peer connections and their channels, one [`Machine`].
 //!
-//! Skeleton: signatures that the rest compiles against.
+//! Four parts: `agent/signaling.rs` reaches the server, `agent/peers.rs` holds the peer connections, `agent/channels.rs`
+//! their channels and what waits on them, `agent/stun.rs` asks for addresses. Here they meet: what one part wants of
+//! another is worked off in [`Agent::settle`].
 
-use std::collections::VecDeque;
+mod channels;
+mod peers;
+mod signaling;
+mod stun;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::agent::peers::{Peers, PeersEffect};
+use crate::agent::signaling::{Signaling, SignalingEffect};
+use crate::clock::WallClock;
 use crate::dialect::Dialect;
+use crate::ids::Secrets;
 use crate::machine::{Deadline, Input, Machine, Output};
 use crate::peer::{ChannelSpec, PeerFault, PeerState, PeerStats};
-use crate::signal::{Name, Payload, Refusal, RoomName};
+use crate::signal::{Command, Envelope, Event, Letter, Name, Payload, Refusal, Resumed, RoomName, Signal, To};
 
 /// What the agent does by itself once it is registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +59,10 @@ pub struct AgentConfig {
 }
 
 /// What the embedding program asks of an agent.
+///
+/// What comes before the first registration waits for it, so that a script need not: all but [`AgentCommand::Offer`]
+/// (which has its own wait), [`AgentCommand::Peers`] and [`AgentCommand::Quit`] (which lets them be done if there is
+/// time).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AgentCommand {
     /// Connect to somebody: open a peer connection with the configured channel and offer.
@@ -83,11 +100,11 @@ pub enum AgentCommand {
     Who,
     /// Which peers and channels are there? Answered by [`AgentNotice::Peers`].
     Peers,
-    /// Restart ICE with a peer.
+    /// Restart ICE with a peer that was connected.
     Restart(Name),
     /// Close the connection with a peer.
     Close(Name),
-    /// Close everything, then [`AgentNotice::Ended`].
+    /// Send what waits, close everything, then [`AgentNotice::Ended`], after two seconds at most.
     Quit,
 }
 
@@ -205,17 +222,255 @@ pub enum AgentNotice {
     Ended,
 }
 
+/// For what waits to be sent and for connections to say goodbye before the program ends; [`signaling`] adds a second
+/// for the server.
+const GOODBYE: Duration = Duration::from_millis(900);
+
+/// Commands that wait for the first registration, at most.
+const POSTPONED: usize = 1024;
+
+/// The mark on relayed data, so that its refusal is told apart from that of a candidate.
+const RELAY_TAG: &str = "relay";
+
 /// A command-line peer.
 #[derive(Debug)]
 pub struct Agent {
+    signaling: Signaling,
+    peers: Peers,
+    /// Where the embedding program wants to be: entered again when the server forgot us.
+    rooms: BTreeSet<RoomName>,
+    /// Commands that came before the first registration, so that a script need not wait for it.
+    postponed: VecDeque<AgentCommand>,
+    /// Until when what waits may be sent and the connections may say goodbye.
+    quitting: Option<Instant>,
+    ended: bool,
+    from_signaling: Vec<SignalingEffect>,
+    from_peers: Vec<PeersEffect>,
     outputs: VecDeque<Output<AgentNotice>>,
 }
 
 impl Agent {
     /// An agent that starts at `now`, when Unix time is `unix`. `seed` comes from the operating system.
-    /// It dials with its first input, which may be a [`Input::Timeout`].
-    pub fn new(_now: Instant, _unix: Duration, _seed: [u8; 32], _config: AgentConfig) -> Self {
-        Agent { outputs: VecDeque::new() }
+    /// It dials with its first input; until then its deadline is `now`.
+    pub fn new(now: Instant, unix: Duration, seed: [u8; 32], config: AgentConfig) -> Self {
+        let mut secrets = Secrets::new(seed);
+        let settings = signaling::Settings {
+            url: config.signal_url,
+            dialect: config.dialect,
+            name: config.id,
+            token: config.token,
+        };
+        let signaling = Signaling::new(now, WallClock::new(now, unix), secrets.number(), settings);
+        let settings = peers::Settings {
+            hosts: config.hosts,
+            stun: config.stun,
+            channel: config.channel,
+            channel_buffer_bytes: config.channel_buffer_bytes,
+            told_of_absence: config.dialect == Dialect::Enishi,
+        };
+        let mut peers = Peers::new(settings, secrets);
+        let mut from_peers = Vec::new();
+        if let (Role::Offer, Some(target)) = (config.role, config.target) {
+            peers.offer(now, target, &mut from_peers);
+        }
+        Agent {
+            signaling,
+            peers,
+            rooms: BTreeSet::new(),
+            postponed: VecDeque::new(),
+            quitting: None,
+            ended: false,
+            from_signaling: Vec::new(),
+            from_peers,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    fn command(&mut self, now: Instant, command: AgentCommand) {
+        let is_immediate = matches!(command, AgentCommand::Offer(_) | AgentCommand::Peers | AgentCommand::Quit);
+        if self.signaling.is_up_soon() && !is_immediate && self.postponed.len() < POSTPONED {
+            return self.postponed.push_back(command);
+        }
+        let out = &mut self.from_peers;
+        match command {
+            AgentCommand::Offer(to) => self.peers.offer(now, to, out),
+            AgentCommand::Channel { to, spec } => self.peers.open_channel(now, to, &spec, out),
+            AgentCommand::Send { to, label, payload } => self.peers.send(now, to, label.as_deref(), &payload, out),
+            AgentCommand::Restart(name) => self.peers.restart(now, name, out),
+            AgentCommand::Close(name) => self.peers.close(now, name, out),
+            AgentCommand::Peers => self.peers.list(out),
+            AgentCommand::Relay { to, label, payload } => {
+                let envelope = Envelope {
+                    from: self.signaling.name().cloned(),
+                    to: To::Peer(to),
+                    letter: Letter::Open(Signal::Data { label, payload }),
+                    tag: Some(RELAY_TAG.into()),
+                    receipt: false,
+                };
+                self.ask(now, &Command::Signal(envelope), "relay");
+            }
+            AgentCommand::Join(room) => {
+                if self.ask(now, &Command::Join { room: room.clone(), tag: None }, "join a room") {
+                    self.rooms.insert(room);
+                }
+            }
+            AgentCommand::Leave(room) => {
+                self.rooms.remove(&room);
+                self.ask(now, &Command::Leave { room, tag: None }, "leave a room");
+            }
+            AgentCommand::Who => {
+                self.ask(now, &Command::List { tag: None }, "list who is there");
+            }
+            AgentCommand::Quit => {
+                self.quitting.get_or_insert(now + GOODBYE);
+            }
+        }
+    }
+
+    /// Asks the server for what a command needs; `what` completes "cannot".
+    fn ask(&mut self, now: Instant, command: &Command, what: &str) -> bool {
+        let sentence = match self.signaling.ask(now, command, &mut self.from_signaling) {
+            Ok(()) => return true,
+            Err(Refusal::NotRegistered) => {
+                format!("cannot {what}: there is no connection to the signaling server; try again when it is back")
+            }
+            Err(Refusal::NoWordForThis) => {
+                let dialect = self.signaling.dialect().name();
+                format!("cannot {what}: {dialect} has no word for it; the dialect enishi has")
+            }
+            Err(refusal) => format!("cannot {what}: {}", refusal.sentence()),
+        };
+        self.notice(AgentNotice::CommandFailed(sentence));
+        false
+    }
+
+    /// Works off what the parts want of each other and of the driver, until there is nothing left.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            let from_signaling = std::mem::take(&mut self.from_signaling);
+            let from_peers = std::mem::take(&mut self.from_peers);
+            if from_signaling.is_empty() && from_peers.is_empty() {
+                break;
+            }
+            for effect in from_signaling {
+                self.signaling_effect(now, effect);
+            }
+            for effect in from_peers {
+                self.peers_effect(now, effect);
+            }
+        }
+    }
+
+    fn signaling_effect(&mut self, now: Instant, effect: SignalingEffect) {
+        match effect {
+            SignalingEffect::Do(output) => self.outputs.push_back(output),
+            SignalingEffect::Up { name, resumed, first } => {
+                self.notice(AgentNotice::Registered { id: name.clone(), resumed: resumed != Resumed::Fresh });
+                if !first && resumed == Resumed::Fresh {
+                    for room in self.rooms.clone() {
+                        self.ask(now, &Command::Join { room, tag: None }, "join a room");
+                    }
+                }
+                self.peers.up(now, name, &mut self.from_peers);
+                for command in std::mem::take(&mut self.postponed) {
+                    self.command(now, command);
+                }
+            }
+            SignalingEffect::Event(event) => self.event(now, event),
+            SignalingEffect::Down => self.peers.down(),
+            SignalingEffect::Over => {
+                self.ended = true;
+                self.notice(AgentNotice::Ended);
+            }
+        }
+    }
+
+    fn peers_effect(&mut self, now: Instant, effect: PeersEffect) {
+        match effect {
+            PeersEffect::Notice(notice) => self.notice(notice),
+            PeersEffect::Datagram { local, remote, bytes } => {
+                self.outputs.push_back(Output::Datagram { local, remote, bytes });
+            }
+            PeersEffect::Deliver { to, signal } => {
+                let envelope = Envelope {
+                    from: self.signaling.name().cloned(),
+                    to: To::Peer(to.clone()),
+                    letter: Letter::Open(signal.clone()),
+                    tag: None,
+                    receipt: false,
+                };
+                if let Err(refusal) = self.signaling.ask(now, &Command::Signal(envelope), &mut self.from_signaling) {
+                    self.peers.undelivered(now, to, signal, refusal, &mut self.from_peers);
+                }
+            }
+        }
+    }
+
+    /// The server tells something.
+    fn event(&mut self, now: Instant, event: Event) {
+        let notice = match event {
+            Event::Signal { from, letter: Letter::Open(Signal::Data { label, payload }), .. } => {
+                AgentNotice::Relayed { from, label, payload }
+            }
+            Event::Signal { from, to: To::Peer(_), letter: Letter::Open(signal) } => {
+                if self.quitting.is_none() || self.peers.knows(&from) {
+                    self.peers.receive_signal(now, from, signal, &mut self.from_peers);
+                }
+                return;
+            }
+            Event::Signal { from, .. } => {
+                let from = from.as_str();
+                AgentNotice::Detail(format!("a signal from {from} was skipped: it is not for this peer alone"))
+            }
+            Event::Refused { refusal, to, tag } => {
+                let relayed = tag.is_some_and(|tag| tag.as_str() == RELAY_TAG);
+                if !relayed && self.peers.refused(now, to.as_ref(), refusal, &mut self.from_peers) {
+                    return;
+                }
+                if let Some(to) = to.as_ref().filter(|to| !relayed && self.peers.knows(to)) {
+                    // One of many candidates for somebody who left, whose connection may live on.
+                    let (to, why) = (to.as_str(), refusal.sentence());
+                    return self.notice(AgentNotice::Detail(format!("a signal for {to} was refused: {why}")));
+                }
+                AgentNotice::Refused { refusal, to }
+            }
+            Event::Roster { room, members, .. } => AgentNotice::Roster { room, members },
+            Event::Joined { room, name, .. } => AgentNotice::Presence { room, id: name, here: true },
+            Event::Left { room, name, .. } => AgentNotice::Presence { room, id: name, here: false },
+            Event::Listed { names, .. } => AgentNotice::Listed(names),
+            Event::Unregistered { name } => {
+                let name = name.as_str();
+                AgentNotice::Detail(format!("the server gave up the id {name}"))
+            }
+            // Registration is told as SignalingEffect::Up, and receipts are not asked for.
+            Event::Registered { .. } | Event::Accepted { .. } => return,
+        };
+        self.notice(notice);
+    }
+
+    fn timeout(&mut self, now: Instant) {
+        self.signaling.timeout(now, &mut self.from_signaling);
+        self.peers.timeout(now, &mut self.from_peers);
+    }
+
+    /// What waits is sent, then the connections are closed, then the server is left; each as far as there is time.
+    fn quit(&mut self, now: Instant, until: Instant) {
+        if now >= until {
+            self.postponed.clear();
+            self.peers.close_all(now, &mut self.from_peers);
+        } else if self.postponed.is_empty() {
+            self.peers.close_idle(now, &mut self.from_peers);
+        }
+        self.settle(now);
+        let is_done = self.postponed.is_empty() && self.peers.is_empty();
+        if (is_done || now >= until) && !self.signaling.is_leaving() {
+            self.signaling.hang_up(now, &mut self.from_signaling);
+        }
+        self.settle(now);
+    }
+
+    fn notice(&mut self, notice: AgentNotice) {
+        self.outputs.push_back(Output::Notice(notice));
     }
 }
 
@@ -223,13 +478,43 @@ impl Machine for Agent {
     type Command = AgentCommand;
     type Notice = AgentNotice;
 
-    fn handle_input(&mut self, _now: Instant, _input: Input<'_, AgentCommand>) {}
+    fn handle_input(&mut self, now: Instant, input: Input<'_, AgentCommand>) {
+        if self.ended {
+            return;
+        }
+        let out = &mut self.from_signaling;
+        self.signaling.start(now, out);
+        match input {
+            Input::Timeout => self.timeout(now),
+            Input::Dialed { dial, conn, .. } => self.signaling.dialed(now, dial, conn, out),
+            Input::DialFailed { dial, error } => self.signaling.dial_failed(now, dial, error, out),
+            Input::Frame { conn, frame } => self.signaling.receive(now, conn, &frame, out),
+            Input::Heard { conn } => self.signaling.heard(now, conn),
+            Input::Fault { conn, fault } => self.signaling.fault(now, conn, fault, out),
+            Input::Closed { conn, reason } => self.signaling.closed(now, conn, &reason, out),
+            Input::Datagram { local, remote, bytes } => {
+                self.peers.receive_datagram(now, local, remote, bytes, &mut self.from_peers);
+            }
+            Input::Command(command) => self.command(now, command),
+            // A client is sent no requests, and what the kernel took of its few messages says nothing to it.
+            Input::Accepted { .. } | Input::Request { .. } | Input::BadRequest { .. } | Input::Sent { .. } => {}
+        }
+        self.settle(now);
+        if let Some(until) = self.quitting.filter(|_| !self.ended) {
+            self.quit(now, until);
+        }
+    }
 
     fn poll_output(&mut self) -> Option<Output<AgentNotice>> {
         self.outputs.pop_front()
     }
 
     fn poll_timeout(&self) -> Option<Deadline> {
-        None
+        if self.ended {
+            return None;
+        }
+        let quitting = self.quitting.filter(|_| !self.signaling.is_leaving()).map(|at| (at, "quit"));
+        let next = [self.signaling.next_timeout(), self.peers.next_timeout(), quitting].into_iter().flatten().min();
+        next.map(|(at, why)| Deadline { at, why })
     }
 }

@@ -12,6 +12,7 @@ use crate::signal::{Command, Event, Name, Origin, Refusal, Sealed, Signal, Tag};
 
 pub mod conic;
 pub mod enishi;
+pub mod go;
 
 /// The dialects, with the mark that the hub compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,6 +96,8 @@ pub enum Said {
         /// For the close frame.
         reason: &'static str,
     },
+    /// Do this for the client: the codec knows the answer to what the event asks.
+    Command(Command),
 }
 
 /// The server's side of one connection.

@@ -333,6 +333,11 @@ impl Hub {
         }
         if let Some(state) = self.clients.get_mut(client) {
             state.names.remove(position);
+            // Without a name there is nothing to come back to.
+            let over = if state.names.is_empty() { state.session.take() } else { None };
+            for token in over.into_iter().flat_map(Session::into_tokens) {
+                self.tokens.remove(&token);
+            }
         }
         self.names.remove(&name);
         fx.push(HubEffect::Freed { name: name.clone() });
@@ -402,7 +407,7 @@ impl Hub {
     }
 
     fn signal(&mut self, client: ClientId, envelope: Envelope, fx: &mut Vec<HubEffect>) {
-        let Envelope { from, to, letter, tag } = envelope;
+        let Envelope { from, to, letter, tag, receipt } = envelope;
         let about = match &to {
             To::Peer(name) => Some(name.clone()),
             To::Room(_) => None,
@@ -414,11 +419,14 @@ impl Hub {
         let sender = Sender { client, tag: tag.clone() };
         match &to {
             To::Peer(name) => {
-                let Some(&receiver) = self.names.get(name) else {
+                let Some(&receiver) = self.names.get(name).filter(|receiver| self.may_meet(client, **receiver)) else {
                     return self.refuse(client, Refusal::NoSuchPeer, about, tag, fx);
                 };
                 let event = Event::Signal { from, to, letter };
                 if self.can_hold(receiver, &event) {
+                    if receipt {
+                        self.tell(client, Event::Accepted { tag }, None, fx);
+                    }
                     self.tell(receiver, event, Some(sender), fx);
                 } else {
                     self.refuse(client, Refusal::PeerAway, about, tag, fx);
@@ -452,6 +460,12 @@ impl Hub {
             Some(stated) if names.contains(&stated) => Ok(stated),
             Some(_) => Err(Refusal::NotYourName),
         }
+    }
+
+    /// Whether two clients may signal each other: rooms are apart, but who is in none may call and be called by all.
+    fn may_meet(&self, one: ClientId, other: ClientId) -> bool {
+        let (Some(one), Some(other)) = (self.clients.get(one), self.clients.get(other)) else { return false };
+        one.rooms.is_empty() || other.rooms.is_empty() || one.rooms.intersection(&other.rooms).next().is_some()
     }
 
     /// Whether a client is connected, or has room to keep an event for when it is again.

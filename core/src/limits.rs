@@ -107,6 +107,12 @@ pub const NAME_CHARS: usize = 64;
 /// The longest name that a compatible dialect's client may use, in bytes.
 pub const FOREIGN_NAME_BYTES: usize = 256;
 
+/// Members of one JSON object in a compatible dialect's message.
+pub const JSON_MEMBERS: usize = 64;
+
+/// How deep objects and lists may be nested in a compatible dialect's message. Whoever it is passed on to may recurse.
+pub const JSON_DEPTH: usize = 64;
+
 /// Messages in a row that could not be understood, after which a connection is closed with 1008.
 pub const FAULTS_IN_A_ROW: u32 = 20;
 
@@ -116,6 +122,9 @@ pub const CLOSE_REASON_BYTES: usize = 123;
 /// Signals from one remote peer that wait for its description. A candidate may precede the offer
 /// (`protocols.md` 000.2), a flood of them must not.
 pub const EARLY_SIGNALS: usize = 200;
+
+/// The longest candidate, its generation's name included, in bytes. Real ones have about 100.
+pub const CANDIDATE_BYTES: usize = 1024;
 
 /// Peer connections of one agent.
 pub const PEERS: usize = 64;
@@ -135,3 +144,12 @@ pub const CHANNEL_BUFFER_BYTES: usize = 128 * 1024;
 
 /// Messages that an agent holds per channel while that buffer is full.
 pub const CHANNEL_QUEUE_MESSAGES: usize = 1024;
+
+/// The longest message that an agent takes from its signaling server, in bytes: a list of everybody on a full server.
+pub const SIGNALING_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Signals that an agent holds in all while its signaling connection is down.
+pub const HELD_SIGNALS: usize = 1024;
+
+/// Pairs of addresses whose peer an agent remembers. More are looked up anew.
+pub const ROUTES: usize = 1024;

@@ -1,11 +1,56 @@
 //! One peer connection: the only place that names str0m.
 //!
-//! Skeleton: signatures that the rest compiles against.
+//! str0m's contract is "one mutation, then drain its outputs until it sleeps". So every door of [`Peer`] changes it
+//! through `Peer::mutate`, which drains, and ends in `Peer::settle`, which does what became due by it. What
+//! comes out goes to the sink that the caller gave.
+//!
+//! What a remote sent may make str0m panic. Each call into it is contained: a panic ends this connection with
+//! [`PeerFault::Panicked`] and no other.
+//!
+//! - `drive`: str0m: changing it, draining it, its events
+//! - `negotiation`: offers, answers, candidates, glare
+//! - `recovery`: when a path counts as lost, and what then
+//! - `channels`: data channels and back-pressure
+//! - `sdp`: what we read in descriptions ourselves
 
+mod channels;
+mod drive;
+mod negotiation;
+mod recovery;
+mod sdp;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use str0m::channel::ChannelId;
+use str0m::error::SctpError;
+use str0m::net::{Protocol, Receive};
+use str0m::{Candidate, Input, Rtc, RtcConfig, RtcError};
+
+use self::channels::{Channels, Link};
+use self::drive::contained;
+use self::negotiation::Negotiation;
+use self::recovery::{Recovery, Step};
+use crate::limits;
 use crate::signal::{Payload, Signal};
+
+/// How often the round-trip time is refreshed.
+const STATS_EVERY: Duration = Duration::from_secs(1);
+
+/// A STUN check that is not answered is repeated at least this often; str0m's default is lazier. How many there are
+/// before a pair counts as dead is left as it is: a path may open late, and [`recovery`] notices by itself that one is
+/// lost.
+const STUN_RTO_MAX: Duration = Duration::from_secs(1);
+
+/// How long a close waits for what was sent to be acknowledged, and then for the goodbye to leave.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// How many datagrams of a handshake that begins before the path is known are kept, and how long each may be.
+const EARLY_DATAGRAMS: usize = 4;
+const DATAGRAM_BYTES: usize = 2_000;
 
 /// How a peer connection is set up.
 #[derive(Debug, Clone)]
@@ -155,42 +200,161 @@ pub struct ChannelStats {
 }
 
 /// One peer connection.
-#[derive(Debug)]
-pub struct Peer {}
+pub struct Peer {
+    config: PeerConfig,
+    /// `None` once the connection is over.
+    rtc: Option<Box<Rtc>>,
+    state: PeerState,
+    /// The latest time that str0m was told.
+    told: Instant,
+    /// When str0m wants to be told the time again.
+    wake: Instant,
+    local_fingerprint: String,
+    negotiation: Negotiation,
+    recovery: Recovery,
+    channels: Channels,
+    /// Channels that str0m opened for the remote and that we do not want.
+    unwanted: Vec<ChannelId>,
+    /// The end is near: not later than then.
+    closing: Option<Closing>,
+    /// DTLS that came before the path: local, remote, bytes.
+    early: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
+    path: Option<(SocketAddr, SocketAddr)>,
+    round_trip: Option<Duration>,
+    bytes_sent: u64,
+    bytes_received: u64,
+}
 
-#[allow(unused_variables, clippy::todo, clippy::unused_self)]
+/// A connection on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Closing {
+    /// What was sent before the close is still to be acknowledged.
+    Flushing(Instant),
+    /// The goodbye is on its way.
+    Leaving(Instant),
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer").field("state", &self.state).field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
 impl Peer {
-    /// A connection that has not negotiated yet.
+    /// A connection that has not negotiated yet. Hosts that cannot be candidates (0.0.0.0) are left out.
     pub fn new(now: Instant, config: PeerConfig) -> Self {
-        todo!()
+        let mut setup = RtcConfig::new()
+            .set_stats_interval(Some(STATS_EVERY))
+            .set_sctp_max_buffered_amount(config.channel_buffer_bytes)
+            .set_sctp_max_message_size(limits::CHANNEL_MESSAGE_BYTES as u32)
+            .set_fingerprint_verification(true);
+        setup.set_max_stun_rto(STUN_RTO_MAX);
+        let mut rtc = setup.build(now);
+        let local_fingerprint = rtc.direct_api().local_dtls_fingerprint().to_string();
+        let channels = Channels::new(config.channel_buffer_bytes);
+        let mut peer = Peer {
+            config,
+            rtc: Some(Box::new(rtc)),
+            state: PeerState::Connecting,
+            told: now,
+            wake: now,
+            local_fingerprint,
+            negotiation: Negotiation::default(),
+            recovery: Recovery::default(),
+            channels,
+            unwanted: Vec::new(),
+            closing: None,
+            early: Vec::new(),
+            path: None,
+            round_trip: None,
+            bytes_sent: 0,
+            bytes_received: 0,
+        };
+        // Before the first description nothing comes out.
+        let mut out = Vec::new();
+        for host in peer.config.hosts.clone() {
+            peer.add_host(now, host, &mut out);
+        }
+        // ICE asks for no wake-up before it was told the time once.
+        peer.tell_time(now, &mut out);
+        peer.mutate(now, &mut out, |_| ());
+        debug_assert!(out.is_empty(), "{out:?}");
+        peer
+    }
+
+    /// Adds a host candidate: the address of a socket that the driver has bound.
+    pub fn add_host(&mut self, now: Instant, host: SocketAddr, out: &mut Vec<PeerEffect>) {
+        if let Ok(candidate) = Candidate::host(host, "udp") {
+            self.add_local(now, candidate, out);
+        }
+        self.settle(now, out);
     }
 
     /// Adds a server-reflexive candidate: what `base`, one of the hosts, looks like from outside.
     pub fn add_reflexive(&mut self, now: Instant, mapped: SocketAddr, base: SocketAddr, out: &mut Vec<PeerEffect>) {
-        todo!()
+        if let Ok(candidate) = Candidate::server_reflexive(mapped, base, "udp") {
+            self.add_local(now, candidate, out);
+        }
+        self.settle(now, out);
     }
 
     /// No further local candidates will come: end-of-candidates is signaled when the remote may have it.
     pub fn end_of_candidates(&mut self, now: Instant, out: &mut Vec<PeerEffect>) {
-        todo!()
+        if self.rtc.is_some() {
+            self.gathered(out);
+        }
+        self.settle(now, out);
     }
 
     /// Opens a data channel, and offers if that needs negotiation.
+    ///
+    /// With a label of more than [`limits::LABEL_BYTES`], or when the connection is over, it is closed at once.
     pub fn open_channel(&mut self, now: Instant, spec: ChannelSpec, out: &mut Vec<PeerEffect>) -> ChannelKey {
-        todo!()
+        let possible = spec.label.len() <= limits::LABEL_BYTES && self.rtc.is_some() && self.closing.is_none();
+        let key = self.channels.add(spec, if possible { Link::Waiting } else { Link::Closed });
+        if !possible {
+            out.push(PeerEffect::ChannelClosed { channel: key });
+        }
+        self.settle(now, out);
+        key
     }
 
     /// Takes an offer, answer, candidate, end-of-candidates or restart request from the remote peer.
     pub fn receive_signal(&mut self, now: Instant, signal: Signal, out: &mut Vec<PeerEffect>) {
-        todo!()
+        if self.rtc.is_none() || self.closing.is_some() {
+            return out.push(PeerEffect::Skipped("a signal to a connection that is over".into()));
+        }
+        match signal {
+            Signal::Offer { sdp } => self.receive_offer(now, &sdp, out),
+            Signal::Answer { sdp } => self.receive_answer(now, &sdp, out),
+            Signal::Candidate(candidate) => self.receive_candidate(now, candidate, out),
+            Signal::Restart => self.want_restart(),
+            // str0m keeps looking for a path as long as we let it.
+            Signal::EndOfCandidates { .. } => {}
+            Signal::Data { .. } => out.push(PeerEffect::Skipped("relayed data: not for a connection".into())),
+        }
+        self.settle(now, out);
+    }
+
+    /// Whether an offer comes from another connection than the one that we negotiated with: the remote began anew,
+    /// and so must we, with a new [`Peer`].
+    pub fn is_foreign(&self, sdp: &str) -> bool {
+        let Some(known) = &self.negotiation.remote else { return false };
+        sdp::read(sdp).is_ok_and(|remote| remote.fingerprint != known.fingerprint)
     }
 
     /// Whether a datagram belongs to this connection.
     pub fn accepts(&self, now: Instant, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) -> bool {
-        todo!()
+        let Some(rtc) = &self.rtc else { return false };
+        let accepts = || {
+            Receive::new(Protocol::Udp, remote, local, bytes)
+                .is_ok_and(|datagram| rtc.accepts(&Input::Receive(now, datagram)))
+        };
+        contained(accepts).unwrap_or(false)
     }
 
-    /// Takes a datagram.
+    /// Takes a datagram. One that [`Peer::accepts`] does not want is ignored, except the beginning of a handshake: the
+    /// remote may find the path half a round trip before us, and repeats its first word only after a second.
     pub fn receive_datagram(
         &mut self,
         now: Instant,
@@ -199,7 +363,55 @@ impl Peer {
         bytes: &[u8],
         out: &mut Vec<PeerEffect>,
     ) {
-        todo!()
+        self.told = self.told.max(now);
+        if self.feed(now, local, remote, bytes, out) {
+            for (local, remote, bytes) in std::mem::take(&mut self.early) {
+                if !self.feed(now, local, remote, &bytes, out) {
+                    self.early.push((local, remote, bytes));
+                }
+            }
+        } else if self.state == PeerState::Connecting
+            && is_dtls(bytes)
+            && self.early.len() < EARLY_DATAGRAMS
+            && bytes.len() <= DATAGRAM_BYTES
+        {
+            self.early.push((local, remote, bytes.to_vec()));
+        }
+        self.settle(now, out);
+    }
+
+    /// Gives str0m a datagram that it accepts; `false` if it does not.
+    fn feed(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        bytes: &[u8],
+        out: &mut Vec<PeerEffect>,
+    ) -> bool {
+        let result = self.mutate(now, out, |rtc| {
+            let Ok(datagram) = Receive::new(Protocol::Udp, remote, local, bytes) else { return Ok(false) };
+            let input = Input::Receive(now, datagram);
+            if !rtc.accepts(&input) {
+                return Ok(false);
+            }
+            rtc.handle_input(input).map(|()| true)
+        });
+        match result {
+            Some(Ok(true)) => {
+                self.bytes_received += bytes.len() as u64;
+                if self.recovery.received(now) {
+                    self.set_state(PeerState::Connected, out);
+                }
+                true
+            }
+            // Anybody can send a datagram from anybody's address: it must not end the connection.
+            Some(Err(error)) => {
+                out.push(PeerEffect::Skipped(format!("a datagram from {remote}: {error}")));
+                true
+            }
+            Some(Ok(false)) | None => false,
+        }
     }
 
     /// Sends a message on a data channel.
@@ -213,46 +425,169 @@ impl Peer {
         payload: &Payload,
         out: &mut Vec<PeerEffect>,
     ) -> Result<(), SendError> {
-        todo!()
+        let (binary, bytes) = match payload {
+            Payload::Text(text) => (false, text.as_bytes()),
+            Payload::Binary(bytes) => (true, bytes.as_ref()),
+        };
+        let id = self.channels.open(channel).filter(|_| self.closing.is_none()).ok_or(SendError::NotOpen)?;
+        if bytes.is_empty() {
+            return Err(SendError::Empty);
+        }
+        if bytes.len() > self.channels.longest() {
+            return Err(SendError::TooLong);
+        }
+        let written = self.mutate(now, out, |rtc| rtc.channel(id).map(|mut channel| channel.write(binary, bytes)));
+        let result = match written {
+            Some(Some(Ok(true))) => {
+                self.channels.sent(channel, bytes.len());
+                Ok(())
+            }
+            Some(Some(Ok(false))) => {
+                self.channels.refused(channel, bytes.len());
+                Err(SendError::Full)
+            }
+            Some(Some(Err(RtcError::Sctp(SctpError::Proto(_))))) => Err(SendError::TooLong),
+            Some(Some(Err(_)) | None) | None => Err(SendError::NotOpen),
+        };
+        self.settle(now, out);
+        result
     }
 
-    /// Closes one data channel.
+    /// Closes one data channel. What was sent on it and is not acknowledged yet may be lost.
     pub fn close_channel(&mut self, now: Instant, channel: ChannelKey, out: &mut Vec<PeerEffect>) {
-        todo!()
+        if let Some(id) = self.channels.close(channel, out) {
+            self.mutate(now, out, |rtc| rtc.direct_api().close_data_channel(id));
+        }
+        self.settle(now, out);
     }
 
-    /// Offers anew with fresh ICE credentials; DTLS, SCTP and the channels stay.
+    /// Offers anew with fresh ICE credentials; DTLS, SCTP and the channels stay. Before the first negotiation is
+    /// done there is nothing to restart.
     pub fn restart(&mut self, now: Instant, out: &mut Vec<PeerEffect>) {
-        todo!()
+        self.want_restart();
+        self.settle(now, out);
     }
 
-    /// Says goodbye to the remote peer; [`PeerState::Closed`] follows.
+    /// Signals may have been lost: says again what the remote may be waiting for.
+    pub fn repeat(&mut self, now: Instant, out: &mut Vec<PeerEffect>) {
+        if self.rtc.is_some() && self.closing.is_none() {
+            self.repeat_lost(now, out);
+        }
+        self.settle(now, out);
+    }
+
+    /// Says goodbye to the remote peer, once it has acknowledged what was sent; [`PeerState::Closed`] follows within
+    /// a few seconds, at once if there is no path.
     pub fn close(&mut self, now: Instant, out: &mut Vec<PeerEffect>) {
-        todo!()
+        if self.rtc.is_some() && self.closing.is_none() {
+            self.closing = Some(Closing::Flushing(now + CLOSE_WITHIN));
+        }
+        self.settle(now, out);
     }
 
     /// Does what is due.
     pub fn timeout(&mut self, now: Instant, out: &mut Vec<PeerEffect>) {
-        todo!()
+        if self.wake <= now {
+            self.mutate(now, out, |_| ());
+        }
+        self.settle(now, out);
     }
 
     /// When [`Peer::timeout`] is due next.
     pub fn next_timeout(&self) -> Option<Instant> {
-        todo!()
+        self.rtc.as_ref()?;
+        let closing = self.closing.map(|(Closing::Flushing(at) | Closing::Leaving(at))| at);
+        [Some(self.wake), self.recovery.next(), closing].into_iter().flatten().min()
     }
 
     /// Where the connection stands.
     pub fn state(&self) -> PeerState {
-        todo!()
+        self.state
     }
 
     /// The counters.
     pub fn stats(&self) -> PeerStats {
-        todo!()
+        PeerStats {
+            path: self.path,
+            round_trip: self.round_trip,
+            bytes_sent: self.bytes_sent,
+            bytes_received: self.bytes_received,
+            channels: self.channels.stats(),
+        }
     }
 
     /// The fingerprints of the two certificates, local and remote, as in SDP.
     pub fn fingerprints(&self) -> (String, Option<String>) {
-        todo!()
+        (self.local_fingerprint.clone(), self.negotiation.remote.as_ref().map(|remote| remote.fingerprint.clone()))
     }
+
+    /// Does what became due, by the passing of time or by what was just done, until nothing is.
+    fn settle(&mut self, now: Instant, out: &mut Vec<PeerEffect>) {
+        while self.rtc.is_some() && self.closing.is_none() {
+            match self.recovery.due(now, self.config.polite) {
+                Some(Step::GiveUp) => self.fail(PeerFault::NoPath, out),
+                Some(Step::Lost) => self.lost(now, out),
+                Some(Step::Restart) => self.restart_or_repeat(now, out),
+                Some(Step::Ask) => out.push(PeerEffect::Signal(Signal::Restart)),
+                None => break,
+            }
+        }
+        self.offer_if_needed(now, out);
+        if let Some(rtc) = &mut self.rtc {
+            self.channels.refresh(rtc, out);
+        }
+        self.leave(now, out);
+    }
+
+    /// Goes on with a close.
+    fn leave(&mut self, now: Instant, out: &mut Vec<PeerEffect>) {
+        match self.closing {
+            Some(Closing::Flushing(at)) => {
+                if self.state != PeerState::Connected {
+                    self.finish(out);
+                } else if self.channels.buffered() == 0 || at <= now {
+                    self.closing = Some(Closing::Leaving(now + CLOSE_WITHIN));
+                    if let Some(Err(_)) = self.mutate(now, out, Rtc::close) {
+                        self.finish(out);
+                    }
+                }
+            }
+            Some(Closing::Leaving(at)) if at <= now => self.finish(out),
+            Some(Closing::Leaving(_)) | None => {}
+        }
+    }
+
+    fn lost(&mut self, now: Instant, out: &mut Vec<PeerEffect>) {
+        if self.state == PeerState::Connected {
+            self.recovery.lost(now, self.config.polite);
+            self.set_state(PeerState::Disconnected, out);
+        }
+    }
+
+    fn fail(&mut self, fault: PeerFault, out: &mut Vec<PeerEffect>) {
+        if self.rtc.is_some() {
+            out.push(PeerEffect::Failed(fault));
+            self.finish(out);
+        }
+    }
+
+    /// The connection is over.
+    fn finish(&mut self, out: &mut Vec<PeerEffect>) {
+        self.rtc = None;
+        self.path = None;
+        self.channels.close_all(out);
+        self.set_state(PeerState::Closed, out);
+    }
+
+    fn set_state(&mut self, state: PeerState, out: &mut Vec<PeerEffect>) {
+        if self.state != state && self.state != PeerState::Closed {
+            self.state = state;
+            out.push(PeerEffect::State(state));
+        }
+    }
+}
+
+/// Whether a datagram is of DTLS (RFC 7983, section 7).
+fn is_dtls(datagram: &[u8]) -> bool {
+    datagram.first().is_some_and(|kind| (20..64).contains(kind))
 }

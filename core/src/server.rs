@@ -335,8 +335,8 @@ impl Server {
         state.stage = Stage::Closing;
         self.clear_deadlines(conn);
         self.deadlines.set(Timer::Close(conn), self.now + self.config.limits.close);
-        let mut reason = reason.to_owned();
-        reason.truncate(reason.floor_char_boundary(CLOSE_REASON_BYTES));
+        debug_assert!(reason.len() <= CLOSE_REASON_BYTES, "our own words are short: {reason}");
+        let reason = reason.to_owned();
         self.outputs.push_back(Output::Close { conn, code, reason });
     }
 
@@ -478,7 +478,10 @@ impl Server {
             match effect {
                 HubEffect::Tell { conn, event, sender } => {
                     let feeder = sender.as_ref().and_then(|sender| self.hub.conn_of(sender.client));
-                    let Err(refusal) = self.tell(conn, &event, feeder) else { continue };
+                    let refusal = match self.tell(conn, &event, feeder, &mut queue) {
+                        Ok(()) => continue,
+                        Err(refusal) => refusal,
+                    };
                     let (Some(sender), Event::Signal { to, .. }) = (sender, event) else { continue };
                     let about = match to {
                         To::Peer(name) => Some(name),
@@ -511,7 +514,13 @@ impl Server {
         }
     }
 
-    fn tell(&mut self, conn: ConnId, event: &Event, feeder: Option<ConnId>) -> Result<(), Refusal> {
+    fn tell(
+        &mut self,
+        conn: ConnId,
+        event: &Event,
+        feeder: Option<ConnId>,
+        queue: &mut VecDeque<HubEffect>,
+    ) -> Result<(), Refusal> {
         let unix = self.clock.unix(self.now);
         let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return Ok(()) };
         let Some(codec) = &mut socket.codec else { return Ok(()) };
@@ -527,6 +536,13 @@ impl Server {
             match said {
                 Said::Frame(frame) => self.send(conn, frame, feeder),
                 Said::Close { code, reason } => self.close(conn, Departure::Left, code, reason),
+                Said::Command(command) => {
+                    let client = self.conns.get(&conn).and_then(Conn::socket).and_then(|socket| socket.client);
+                    let Some(client) = client else { continue };
+                    let mut more = Vec::new();
+                    self.hub.command(self.now, unix, client, command, &mut more);
+                    queue.extend(more);
+                }
             }
         }
         Ok(())

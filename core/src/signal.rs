@@ -116,8 +116,10 @@ pub struct Envelope {
     pub to: To,
     /// What is carried.
     pub letter: Letter,
-    /// Comes back in a refusal.
+    /// Comes back in a refusal or a receipt.
     pub tag: Option<Tag>,
+    /// Whether the sender wants [`Event::Accepted`].
+    pub receipt: bool,
 }
 
 /// What an envelope holds.
@@ -311,6 +313,11 @@ pub enum Event {
         to: To,
         /// What it is.
         letter: Letter,
+    },
+    /// A signal is on its way; told before its receiver is, and only to who asked for a receipt.
+    Accepted {
+        /// From the envelope.
+        tag: Option<Tag>,
     },
     /// Something was not done.
     Refused {

@@ -1,12 +1,25 @@
-//! Runs a [`Machine`](enishi_core::machine::Machine) on mio and tungstenite: one thread, one epoll loop.
+//! Runs a [`Machine`] on mio and tungstenite: one thread, one epoll loop.
 //!
-//! Skeleton: signatures that the rest compiles against.
+//! The machine decides, the driver does. A turn of the loop, in `driver.rs`: wait for readiness, tell what is due,
+//! read from each ready source a bounded number of times, flush each connection that has something to send once. After
+//! every single input all outputs are drained and carried out.
+//!
+//! What a connection costs while it is idle: its socket, and tungstenite's 1 KiB read buffer. The large buffer that
+//! `recv` fills exists once per thread; tungstenite works on memory only (`conn.rs`).
 
+mod conn;
+mod driver;
+mod inbox;
+mod udp;
+
+use std::fmt;
 use std::io;
 use std::net::{TcpListener, UdpSocket};
 use std::ops::ControlFlow;
 
 use enishi_core::machine::Machine;
+
+pub use inbox::{Handle, Stopped};
 
 /// The sockets that a machine works with, bound by the embedding program.
 #[derive(Debug, Default)]
@@ -17,56 +30,36 @@ pub struct Sockets {
     pub udp: Vec<UdpSocket>,
 }
 
-/// Gives commands to a running driver from any thread.
-#[derive(Debug)]
-pub struct Handle<C>(std::marker::PhantomData<fn(C)>);
-
-impl<C> Clone for Handle<C> {
-    fn clone(&self) -> Self {
-        Handle(std::marker::PhantomData)
-    }
-}
-
-/// The driver is gone: the command went nowhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the driver has stopped")]
-pub struct Stopped;
-
-#[allow(unused_variables, clippy::todo)]
-impl<C: Send> Handle<C> {
-    /// Gives a command; waits if the driver is behind.
-    ///
-    /// # Errors
-    /// [`Stopped`] if the driver has ended.
-    pub fn send(&self, command: C) -> Result<(), Stopped> {
-        todo!()
-    }
-}
-
 /// A machine and its sockets.
-#[derive(Debug)]
 pub struct Driver<M: Machine> {
     machine: M,
+    io: driver::Io<M::Command>,
 }
 
-#[allow(unused_variables, clippy::todo)]
 impl<M: Machine> Driver<M>
 where
     M::Command: Send,
 {
-    /// Prepares to run.
+    /// Prepares to run. The sockets become non-blocking.
     ///
     /// # Errors
     /// The operating system refuses a poll or a waker.
     pub fn new(machine: M, sockets: Sockets) -> io::Result<(Self, Handle<M::Command>)> {
-        todo!()
+        let (io, handle) = driver::Io::new(sockets)?;
+        Ok((Driver { machine, io }, handle))
     }
 
-    /// Runs until `notice` breaks.
+    /// Runs until `notice` breaks. What can be sent without waiting is sent before it returns.
     ///
     /// # Errors
     /// Polling itself failed; a socket's failure never ends the run.
     pub fn run(self, notice: impl FnMut(M::Notice) -> ControlFlow<()>) -> io::Result<()> {
-        todo!()
+        driver::run(self.machine, self.io, notice)
+    }
+}
+
+impl<M: Machine + fmt::Debug> fmt::Debug for Driver<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").field("machine", &self.machine).finish_non_exhaustive()
     }
 }

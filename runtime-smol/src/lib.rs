@@ -1,12 +1,31 @@
-//! Runs a [`Machine`](enishi_core::machine::Machine) on smol and async-tungstenite: one thread, one task a connection.
+//! Runs a [`Machine`] on smol and async-tungstenite: one thread, one task a connection.
 //!
-//! Skeleton: signatures that the rest compiles against.
+//! The machine and its table of connections belong to one task, the main one ([`Driver::run`]). Every socket has a task
+//! of its own: it waits, reads and writes, and talks with the main task through channels. Nothing else is shared.
+//!
+//! ```text
+//!  listener task ──┐                                     ┌── ops ──▶ connection task (head, WebSocket, closing)
+//!  connection task ┼── events (bounded) ──▶ main task ───┤
+//!  UDP task ───────┤                        machine      ├── send_to, without waiting
+//!  dial task ──────┘   commands (bounded) ─▶             └── notice
+//! ```
+//!
+//! The main task never waits for a connection. What it hands to one is counted there and bounded; what a connection
+//! hands to it is bounded by the events' channel and, for each connection, by a window of bytes.
+
+mod conn;
+mod driver;
+mod inbox;
+mod udp;
 
 use std::io;
 use std::net::{TcpListener, UdpSocket};
 use std::ops::ControlFlow;
 
 use enishi_core::machine::Machine;
+use smol::{Async, LocalExecutor};
+
+pub use inbox::{Handle, Stopped};
 
 /// The sockets that a machine works with, bound by the embedding program.
 #[derive(Debug, Default)]
@@ -17,39 +36,15 @@ pub struct Sockets {
     pub udp: Vec<UdpSocket>,
 }
 
-/// Gives commands to a running driver from any thread.
-#[derive(Debug)]
-pub struct Handle<C>(std::marker::PhantomData<fn(C)>);
-
-impl<C> Clone for Handle<C> {
-    fn clone(&self) -> Self {
-        Handle(std::marker::PhantomData)
-    }
-}
-
-/// The driver is gone: the command went nowhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the driver has stopped")]
-pub struct Stopped;
-
-#[allow(unused_variables, clippy::todo)]
-impl<C: Send> Handle<C> {
-    /// Gives a command; waits if the driver is behind.
-    ///
-    /// # Errors
-    /// [`Stopped`] if the driver has ended.
-    pub fn send(&self, command: C) -> Result<(), Stopped> {
-        todo!()
-    }
-}
-
 /// A machine and its sockets.
 #[derive(Debug)]
 pub struct Driver<M: Machine> {
     machine: M,
+    listeners: Vec<Async<TcpListener>>,
+    udp: Vec<Async<UdpSocket>>,
+    commands: smol::channel::Receiver<M::Command>,
 }
 
-#[allow(unused_variables, clippy::todo)]
 impl<M: Machine> Driver<M>
 where
     M::Command: Send,
@@ -57,16 +52,33 @@ where
     /// Prepares to run.
     ///
     /// # Errors
-    /// The operating system refuses a poll or a waker.
+    /// The operating system refuses to watch a socket.
     pub fn new(machine: M, sockets: Sockets) -> io::Result<(Self, Handle<M::Command>)> {
-        todo!()
+        let listeners = sockets.listeners.into_iter().map(Async::new).collect::<io::Result<_>>()?;
+        let udp = sockets.udp.into_iter().map(Async::new).collect::<io::Result<_>>()?;
+        let (handle, commands) = inbox::channel();
+        Ok((Driver { machine, listeners, udp, commands }, handle))
     }
 
-    /// Runs until `notice` breaks.
+    /// Runs until `notice` breaks. What the machine asked to send before that is handed to the kernel as far as the
+    /// kernel takes it at once.
     ///
     /// # Errors
-    /// Polling itself failed; a socket's failure never ends the run.
+    /// A UDP socket does not know its own address; a socket's failure later on never ends the run.
     pub fn run(self, notice: impl FnMut(M::Notice) -> ControlFlow<()>) -> io::Result<()> {
-        todo!()
+        let executor = LocalExecutor::new();
+        let (events, happened) = driver::channel();
+        let mut io = driver::Io::new(&executor, events);
+        for (position, listener) in self.listeners.into_iter().enumerate() {
+            io.listen(position, listener);
+        }
+        for (position, socket) in self.udp.into_iter().enumerate() {
+            io.watch(position, socket)?;
+        }
+        let mut machine = self.machine;
+        smol::block_on(executor.run(driver::run(&mut machine, &mut io, &happened, &self.commands, notice)));
+        drop(happened);
+        io.finish();
+        Ok(())
     }
 }

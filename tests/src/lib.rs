@@ -1,4 +1,6 @@
 //! What the tests share: a server without sockets, a simulated network, processes of the real binary.
 
 pub mod bench_server;
+pub mod hub_model;
 pub mod process;
+pub mod world;

@@ -141,6 +141,8 @@ impl Server {
                 };
                 signal_message(Some(from), to, &signal)?.frame()
             }
+            // Nobody asks for a receipt in this dialect.
+            Event::Accepted { .. } => return Ok(()),
             Event::Refused { refusal, to, tag } => error_frame(*refusal, to.as_ref(), tag.as_ref()),
         };
         out.push(Said::Frame(frame));
@@ -189,7 +191,7 @@ impl Server {
         let (kind, body) = checked_body(message)?;
         let frame = Message { from: Some(own.as_str().into()), to: None, room: None, ..body }.addressed(&to).frame();
         let letter = Letter::Sealed(Sealed { origin: Dialect::Enishi.origin(), kind, frame });
-        Ok(Command::Signal(Envelope { from, to, letter, tag }))
+        Ok(Command::Signal(Envelope { from, to, letter, tag, receipt: false }))
     }
 }
 

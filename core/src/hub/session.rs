@@ -96,7 +96,11 @@ fn is_repeatable(event: &Event, gap: bool) -> bool {
     match event {
         Event::Registered { .. } => false,
         Event::Roster { .. } | Event::Joined { .. } | Event::Left { .. } => !gap,
-        Event::Signal { .. } | Event::Unregistered { .. } | Event::Listed { .. } | Event::Refused { .. } => true,
+        Event::Signal { .. }
+        | Event::Unregistered { .. }
+        | Event::Listed { .. }
+        | Event::Accepted { .. }
+        | Event::Refused { .. } => true,
     }
 }
 

@@ -1,7 +1,11 @@
 //! All integration tests, one binary.
 
+mod agents;
+mod conformance;
 mod e2e;
 mod enishi_v1;
+mod hub;
 mod interop;
 mod limits;
 mod tidy;
+mod transcripts;

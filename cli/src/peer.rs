@@ -1,0 +1,434 @@
+//! `enishi peer`: a peer at a prompt or in a script.
+//!
+//! Four threads, each of which may block on one thing only:
+//!
+//! - this one runs the driver, and gives every notice to the director;
+//! - the *director* owns the [`Script`] and the [`Renderer`]: what happens next, and what is printed;
+//! - the *input* carries out what the director wants: a command for the driver, or reading the next line;
+//! - the output (see [`crate::output`]) writes to the terminal or the pipe.
+//!
+//! The director waits for nobody but these notices and lines, so a driver that waits for the director never waits
+//! in a circle.
+
+use std::collections::BTreeSet;
+use std::io::IsTerminal;
+use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use enishi_core::agent::{self, Agent, AgentCommand, AgentConfig, AgentNotice};
+use enishi_core::dialect::Dialect;
+use enishi_core::peer::{ChannelSpec, PeerState};
+use enishi_core::signal::Name;
+
+use crate::args::{PeerArgs, Role};
+use crate::commands;
+use crate::config;
+use crate::ending::{self, Terminal};
+use crate::failure::{DONE, FAILED, Failure, UNREACHABLE};
+use crate::log::LogFormat;
+use crate::output::{self, Lines};
+use crate::render::{Level, Line, Renderer, status_json};
+use crate::repl::{self, Heard, Input, Prompt};
+use crate::runtime::{self, Driver, Handle};
+use crate::script::{Do, Script, Source};
+use crate::sockets;
+
+/// Notices and lines that wait for the director; a driver that is faster than the output waits here.
+const NOTICES: usize = 1024;
+
+/// Ids that wait for completion to be asked for.
+const IDS: usize = 256;
+
+/// How long the last lines may take at the end.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// The port of STUN (RFC 8489, section 8.6).
+const STUN_PORT: u16 = 3478;
+
+/// What the director is told.
+enum Told {
+    Notice(AgentNotice),
+    Heard(Heard),
+    Over,
+}
+
+/// Runs a peer until it quits.
+///
+/// # Errors
+/// A flag is wrong, or there is no socket, thread or driver to be had.
+pub fn run(args: PeerArgs) -> Result<u8, Failure> {
+    let exec = args.exec.as_deref().map(|list| checked(list, args.dialect)).transpose()?;
+    let udp = sockets::bind_hosts(args.signal.is_loopback())
+        .context("cannot open a UDP socket on any address of this machine")?;
+    let (config, warnings) = configure(&args, &udp)?;
+    let (now, unix, seed) = runtime::start()?;
+    let agent = Agent::new(now, unix, seed, config);
+    let (driver, handle) = Driver::new(args.runtime, agent, Vec::new(), udp).context("cannot start the driver")?;
+
+    let terminal = Terminal::save();
+    let (ids, known) = mpsc::sync_channel(IDS);
+    let stop = Stop { handle: handle.clone(), asked: Arc::default() };
+    let (source, input, out, err) = open_ends(&args, exec, known, stop.clone()).context("cannot start a thread")?;
+    let asked = Arc::clone(&stop.asked);
+    ending::on_signal(terminal.clone(), move || stop.ask()).context("cannot watch for signals")?;
+
+    let (told, ears) = mpsc::sync_channel(NOTICES);
+    let (orders, wanted) = mpsc::channel();
+    let voice = Voice { out, err, format: args.logging.log_format, least: least(&args) };
+    warnings.into_iter().for_each(|warning| voice.status(Level::Warn, warning));
+    let director = Director {
+        script: Script::new(source, args.role, args.dialect),
+        renderer: renderer(&args),
+        voice: voice.clone(),
+        orders,
+        ids,
+    };
+    let direct = move || director.run(&ears);
+    let director = thread::Builder::new().name("director".into()).spawn(direct).context("cannot start a thread")?;
+    let lines = told.clone();
+    let feed = move || feed(input, &wanted, &handle, &lines);
+    thread::Builder::new().name("input".into()).spawn(feed).context("cannot start a thread")?;
+
+    let mut watch = Watch::default();
+    let mut code = DONE;
+    let ran = driver.run(|notice| {
+        let verdict = watch.verdict(&notice);
+        let heard = told.send(Told::Notice(notice));
+        match (verdict, heard) {
+            (Some(end), _) => {
+                code = end;
+                ControlFlow::Break(())
+            }
+            (None, Ok(())) => ControlFlow::Continue(()),
+            (None, Err(_)) => ControlFlow::Break(()),
+        }
+    });
+    let _ = told.send(Told::Over);
+    let failed = director.join().unwrap_or(true);
+    voice.out.flush(FLUSH);
+    voice.err.flush(FLUSH);
+    terminal.restore();
+    ran.context("the driver failed")?;
+    // What a script could not finish because it was stopped is no failure of it.
+    let failed = failed && !asked.load(Ordering::Relaxed);
+    Ok(if code == DONE && failed { FAILED } else { code })
+}
+
+/// Ends the program from outside of the script: by a signal, or because nobody reads stdout any more.
+#[derive(Clone)]
+struct Stop {
+    handle: Handle<AgentCommand>,
+    asked: Arc<AtomicBool>,
+}
+
+impl Stop {
+    fn ask(self) {
+        self.asked.store(true, Ordering::Relaxed);
+        self.handle.send(AgentCommand::Quit);
+    }
+}
+
+/// Judges when the program has to end, and how.
+#[derive(Debug, Default)]
+struct Watch {
+    registered: bool,
+    live: BTreeSet<Name>,
+}
+
+impl Watch {
+    fn verdict(&mut self, notice: &AgentNotice) -> Option<u8> {
+        match notice {
+            AgentNotice::Ended => return Some(DONE),
+            AgentNotice::Registered { .. } => self.registered = true,
+            AgentNotice::SignalingLost { was_up: false, .. } if !self.registered => return Some(UNREACHABLE),
+            // There is no way back to the server, and nobody to talk to without it.
+            AgentNotice::SignalingLost { retry: None, .. } if self.live.is_empty() => return Some(FAILED),
+            AgentNotice::Refused { to: None, .. } if !self.registered => return Some(FAILED),
+            AgentNotice::Peer { id, state: PeerState::Closed } => {
+                self.live.remove(id);
+            }
+            AgentNotice::Peer { id, .. } => {
+                self.live.insert(id.clone());
+            }
+            _ => {}
+        }
+        None
+    }
+}
+
+/// What the director thread owns.
+struct Director {
+    script: Script,
+    renderer: Renderer,
+    voice: Voice,
+    orders: Sender<Do>,
+    ids: SyncSender<String>,
+}
+
+impl Director {
+    /// Works until there are no more notices. Returns whether a command of a script failed.
+    fn run(mut self, ears: &Receiver<Told>) -> bool {
+        loop {
+            self.act();
+            let told = match self.script.deadline() {
+                Some(at) => ears.recv_timeout(at.saturating_duration_since(Instant::now())),
+                None => ears.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            let now = Instant::now();
+            match told {
+                Ok(Told::Notice(notice)) => self.notice(now, &notice),
+                Ok(Told::Heard(Heard::Lines(text))) => self.script.lines(now, &text),
+                Ok(Told::Heard(Heard::Unusable(why))) => self.script.bad_input(now, why),
+                Ok(Told::Heard(Heard::End)) => self.script.end_of_input(now),
+                Err(RecvTimeoutError::Timeout) => self.script.timeout(now),
+                Ok(Told::Over) | Err(RecvTimeoutError::Disconnected) => return self.script.has_failed(),
+            }
+        }
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.script.poll() {
+            match action {
+                Do::Say(text) => self.voice.data(text),
+                Do::Complain(text) => self.voice.status(Level::Warn, text),
+                // The input is gone only at the end of the program.
+                order => drop(self.orders.send(order)),
+            }
+        }
+    }
+
+    fn notice(&mut self, now: Instant, notice: &AgentNotice) {
+        for id in ids_in(notice).into_iter().filter(|id| repl::is_typeable(id.as_str())) {
+            // Completion that knows fewer ids is no loss worth waiting for.
+            let _ = self.ids.try_send(id.as_str().to_owned());
+        }
+        let ask = self.script.notice(now, notice);
+        for line in self.renderer.notice(runtime::unix_time(), notice, ask) {
+            match line {
+                Line::Data(text) => self.voice.data(text),
+                Line::Status(level, text) => self.voice.status(level, text),
+            }
+        }
+    }
+}
+
+/// Says things where they belong.
+#[derive(Clone)]
+struct Voice {
+    out: Lines,
+    err: Lines,
+    format: LogFormat,
+    least: Level,
+}
+
+impl Voice {
+    fn data(&self, text: String) {
+        self.out.line(text);
+    }
+
+    fn status(&self, level: Level, text: String) {
+        if level <= self.least {
+            self.err.line(match self.format {
+                LogFormat::Text => text,
+                LogFormat::Json => status_json(runtime::unix_time(), level, &text),
+            });
+        }
+    }
+}
+
+/// Carries out orders: commands go to the driver, `Ready` reads a line.
+fn feed(mut input: Input, orders: &Receiver<Do>, handle: &Handle<AgentCommand>, told: &SyncSender<Told>) {
+    for order in orders {
+        match order {
+            Do::Tell(command) => handle.send(command),
+            Do::Ready => {
+                if told.send(Told::Heard(input.next())).is_err() {
+                    return;
+                }
+            }
+            Do::Say(_) | Do::Complain(_) => {}
+        }
+    }
+}
+
+/// Opens both ends that a person or a script holds: where lines come from and where they go.
+fn open_ends(
+    args: &PeerArgs,
+    exec: Option<Vec<String>>,
+    ids: Receiver<String>,
+    stop: Stop,
+) -> std::io::Result<(Source, Input, Lines, Lines)> {
+    let closed = move || stop.ask();
+    let (source, input) = match exec {
+        Some(commands) => (Source::Exec, Input::List(commands.into())),
+        None if !std::io::stdin().is_terminal() => (Source::Pipe, Input::Pipe),
+        None => match (!args.json).then(|| Prompt::open(ids)).flatten() {
+            Some((prompt, printer)) => {
+                let out = Lines::start(output::above_prompt(printer), closed)?;
+                let to_terminal = std::io::stderr().is_terminal();
+                let err = if to_terminal { out.clone() } else { Lines::start(output::stderr, || ())? };
+                return Ok((Source::Prompt, Input::Prompt(Box::new(prompt)), out, err));
+            }
+            None => (Source::Prompt, Input::Pipe),
+        },
+    };
+    let out = Lines::start(output::stdout, closed)?;
+    Ok((source, input, out, Lines::start(output::stderr, || ())?))
+}
+
+/// A wrong command in `--exec` is found before anything is done.
+fn checked(list: &str, dialect: Dialect) -> Result<Vec<String>, Failure> {
+    let commands = commands::split(list);
+    for command in &commands {
+        commands::parse(command, dialect)
+            .map_err(|error| Failure::Usage(format!("--exec '{}': {error}", command.trim().escape_debug())))?;
+    }
+    Ok(commands)
+}
+
+/// The agent's configuration, and what is worth a warning.
+fn configure(args: &PeerArgs, udp: &[UdpSocket]) -> Result<(AgentConfig, Vec<String>), Failure> {
+    let name = |flag: &str, text: &Option<String>| match text {
+        Some(text) => {
+            commands::name(text, args.dialect).map(Some).map_err(|why| Failure::Usage(format!("{flag}: {why}")))
+        }
+        None => Ok(None),
+    };
+    let (token, warning) = config::token(args.token_file.as_deref())?;
+    let mut warnings: Vec<String> = warning.into_iter().collect();
+    let mut stun = Vec::new();
+    for server in &args.stun {
+        match resolve(server)? {
+            Ok(addresses) => stun.extend(addresses),
+            Err(why) => warnings.push(format!("going on without the STUN server {}: {why}", server.escape_debug())),
+        }
+    }
+    let channel = ChannelSpec {
+        label: args.channel.clone(),
+        ordered: !args.unordered,
+        max_retransmits: args.max_retransmits,
+        max_lifetime: None,
+    };
+    let config = AgentConfig {
+        signal_url: args.signal.as_str().to_owned(),
+        dialect: args.dialect,
+        id: name("--id", &args.id)?,
+        token,
+        role: match args.role {
+            Role::Offer => agent::Role::Offer,
+            Role::Answer => agent::Role::Answer,
+        },
+        target: name("--target", &args.target)?,
+        channel,
+        hosts: udp.iter().map(UdpSocket::local_addr).collect::<Result<_, _>>().context("cannot use a UDP socket")?,
+        stun,
+        channel_buffer_bytes: args.channel_buffer,
+    };
+    Ok((config, warnings))
+}
+
+/// Looks a STUN server up. A name that cannot be found now is no mistake of the command line; a wrong form is.
+fn resolve(server: &str) -> Result<Result<Vec<SocketAddr>, String>, Failure> {
+    let text = server.strip_prefix("stun:").unwrap_or(server);
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.starts_with('[') => (host, port.parse().ok()),
+        _ => (text, Some(STUN_PORT)),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let Some(port) = port.filter(|&port| port != 0 && !host.is_empty()) else {
+        let server = server.escape_debug();
+        return Err(Failure::Usage(format!("--stun {server}: write a host and a port, such as stun.example.org:3478")));
+    };
+    Ok((host, port).to_socket_addrs().map(Iterator::collect).map_err(|error| error.to_string()))
+}
+
+fn renderer(args: &PeerArgs) -> Renderer {
+    let mut flags = String::new();
+    if args.signal.as_str() != "ws://127.0.0.1:3000/ws" {
+        flags += &format!(" --signal {}", args.signal);
+    }
+    Renderer {
+        json: args.json,
+        role: args.role,
+        has_target: args.target.is_some(),
+        signal_url: args.signal.to_string(),
+        flags,
+    }
+}
+
+fn least(args: &PeerArgs) -> Level {
+    match (args.logging.quiet, args.logging.verbose) {
+        (true, _) => Level::Warn,
+        (false, 0) => Level::Info,
+        (false, _) => Level::Debug,
+    }
+}
+
+fn ids_in(notice: &AgentNotice) -> Vec<&Name> {
+    match notice {
+        AgentNotice::Peer { id, .. } | AgentNotice::Presence { id, .. } => vec![id],
+        AgentNotice::Relayed { from, .. } => vec![from],
+        AgentNotice::Waiting { target } => vec![target],
+        AgentNotice::Listed(names) | AgentNotice::Roster { members: names, .. } => names.iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use enishi_core::signal::Refusal;
+
+    fn lost(was_up: bool, retry: Option<Duration>) -> AgentNotice {
+        AgentNotice::SignalingLost { why: "gone".into(), retry, was_up }
+    }
+
+    #[test]
+    fn a_server_that_was_never_there_ends_the_program() {
+        let retry = Some(Duration::from_secs(1));
+        assert_eq!(Watch::default().verdict(&lost(false, retry)), Some(UNREACHABLE));
+        let refused = AgentNotice::Refused { refusal: Refusal::NameTaken, to: None };
+        assert_eq!(Watch::default().verdict(&refused), Some(FAILED));
+    }
+
+    #[test]
+    fn a_server_that_went_away_does_not_while_it_may_come_back_or_somebody_is_connected() {
+        let mut watch = Watch::default();
+        assert_eq!(watch.verdict(&AgentNotice::Registered { id: "a".into(), resumed: false }), None);
+        assert_eq!(watch.verdict(&lost(true, Some(Duration::from_secs(1)))), None);
+        assert_eq!(watch.verdict(&AgentNotice::Peer { id: "b".into(), state: PeerState::Connected }), None);
+        assert_eq!(watch.verdict(&lost(true, None)), None);
+        assert_eq!(watch.verdict(&AgentNotice::Peer { id: "b".into(), state: PeerState::Closed }), None);
+        assert_eq!(watch.verdict(&lost(true, None)), Some(FAILED));
+        assert_eq!(watch.verdict(&AgentNotice::Ended), Some(DONE));
+    }
+
+    #[test]
+    fn stun_servers_are_hosts_with_or_without_a_port() {
+        for (text, address) in [
+            ("127.0.0.1:1", "127.0.0.1:1"),
+            ("stun:127.0.0.1", "127.0.0.1:3478"),
+            ("[::1]:5", "[::1]:5"),
+            ("::1", "[::1]:3478"),
+        ] {
+            let Ok(Ok(addresses)) = resolve(text) else { panic!("{text}") };
+            assert_eq!(addresses, [address.parse().unwrap()], "{text}");
+        }
+        for bad in ["", ":1", "a:0", "a:b", "a:99999"] {
+            assert!(resolve(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_command_is_found_before_it_runs() {
+        assert!(checked("wait open; send chat hi; quit", Dialect::Enishi).is_ok());
+        let Err(Failure::Usage(why)) = checked("sned chat hi", Dialect::Enishi) else { panic!("accepted") };
+        assert!(why.contains("did you mean 'send'?"), "{why}");
+    }
+}

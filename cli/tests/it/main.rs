@@ -1,0 +1,5 @@
+//! `enishi` as its users meet it: the built program, its output, its exit codes.
+
+mod alone;
+mod process;
+mod together;

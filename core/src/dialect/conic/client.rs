@@ -1,0 +1,184 @@
+//! The client's side of one connection, to conic's own servers or to ours.
+
+use super::wire::{self, Envelope};
+use super::{Generation, text};
+use crate::dialect::go::{Builder, Object};
+use crate::dialect::{Context, Dialect};
+use crate::machine::Frame;
+use crate::signal::{Command, Event, Letter, Name, Refusal, Resumed, To};
+
+/// The refusals that a server can tell of by their code.
+const TOLD: [Refusal; 20] = [
+    Refusal::Malformed("the server could not understand the message"),
+    Refusal::UnknownType,
+    Refusal::BadName,
+    Refusal::NameTaken,
+    Refusal::TooManyNames,
+    Refusal::NotRegistered,
+    Refusal::AlreadyRegistered,
+    Refusal::NotYourName,
+    Refusal::NoSuchPeer,
+    Refusal::PeerAway,
+    Refusal::NoWordForThis,
+    Refusal::NotInRoom,
+    Refusal::RoomFull,
+    Refusal::TooManyRooms,
+    Refusal::ServerFull,
+    Refusal::TooBig,
+    Refusal::SessionGone,
+    Refusal::Unauthorized,
+    Refusal::TooFast,
+    Refusal::Draining,
+];
+
+/// The client's side of one connection.
+#[derive(Debug)]
+pub struct Client {
+    generation: Generation,
+    /// Our name. C: the wanted one from the request on, as conic's own client does not wait for the answer either.
+    name: Option<Name>,
+}
+
+impl Client {
+    /// A codec for a new connection. What is not a dialect of conic's counts as C, its current one.
+    pub fn new(dialect: Dialect) -> Self {
+        let generation = match dialect {
+            Dialect::ConicA => Generation::A,
+            Dialect::ConicB => Generation::B,
+            Dialect::ConicC | Dialect::Enishi => Generation::C,
+        };
+        Client { generation, name: None }
+    }
+
+    /// Translates a command for the server.
+    ///
+    /// A wanted name is only a wish in A and B, whose servers choose. In C a missing one is made up here.
+    ///
+    /// # Errors
+    /// [`Refusal::NoWordForThis`], [`Refusal::NotRegistered`] for a signal before a name is known,
+    /// [`Refusal::BadName`], [`Refusal::TooBig`].
+    pub fn encode(&mut self, cx: &mut Context<'_>, command: &Command, out: &mut Vec<Frame>) -> Result<(), Refusal> {
+        let text = match command {
+            Command::Register { name, .. } => self.register(cx, name.as_ref())?,
+            Command::Unregister { name } => match self.generation {
+                Generation::A | Generation::B => {
+                    let inside = wire::identity(self.generation, name.as_str());
+                    wire::frame(self.generation, "unregister", Some(&inside))
+                }
+                Generation::C => {
+                    let data = Builder::new().text("client_id", name.as_str()).finish();
+                    wire::envelope(cx, "unregister_request", &data)
+                }
+            },
+            Command::Signal(envelope) => {
+                let To::Peer(to) = &envelope.to else { return Err(Refusal::NoWordForThis) };
+                let from = envelope.from.as_ref().or(self.name.as_ref()).ok_or(Refusal::NotRegistered)?;
+                match &envelope.letter {
+                    Letter::Open(signal) => wire::write(self.generation, cx, from.as_str(), to.as_str(), signal)?,
+                    Letter::Sealed(sealed) => {
+                        let signal = crate::dialect::open(sealed)?;
+                        wire::write(self.generation, cx, from.as_str(), to.as_str(), &signal)?
+                    }
+                }
+            }
+            Command::Bye => return Ok(()),
+            Command::Resume { .. } | Command::List { .. } | Command::Join { .. } | Command::Leave { .. } => {
+                return Err(Refusal::NoWordForThis);
+            }
+        };
+        out.push(Frame::text(text));
+        Ok(())
+    }
+
+    /// Translates a frame from the server.
+    ///
+    /// # Errors
+    /// The frame cannot be understood; it is skipped.
+    pub fn receive(&mut self, cx: &mut Context<'_>, frame: &Frame, out: &mut Vec<Event>) -> Result<(), Refusal> {
+        let _ = cx;
+        if matches!(frame, Frame::Ping | Frame::Pong) {
+            return Ok(());
+        }
+        let text = text(frame).ok_or(Refusal::Malformed("this is not UTF-8"))?;
+        let event = match self.generation {
+            Generation::A | Generation::B => self.hear_old(&text)?,
+            Generation::C => self.hear(&text)?,
+        };
+        out.push(event);
+        Ok(())
+    }
+
+    fn register(&mut self, cx: &mut Context<'_>, wanted: Option<&Name>) -> Result<String, Refusal> {
+        if self.generation != Generation::C {
+            return Ok(wire::frame(self.generation, "register", None));
+        }
+        let name = match wanted {
+            Some(name) => wire::name(name.as_str())?,
+            None => Name::new(cx.ids.next(cx.unix)),
+        };
+        // The original ignores members that it does not know.
+        let data = Builder::new().text("client_id", name.as_str()).raw("errors", "true").finish();
+        self.name = Some(name);
+        Ok(wire::envelope(cx, "register_request", &data))
+    }
+
+    /// A and B: an answer is told by its id at the top, which no other frame has.
+    fn hear_old(&mut self, text: &str) -> Result<Event, Refusal> {
+        if text == wire::TARGET_NOT_FOUND {
+            return Ok(Event::Refused { refusal: Refusal::NoSuchPeer, to: None, tag: None });
+        }
+        let envelope = Envelope::parse(self.generation, text)?;
+        let id = envelope.object().string("id")?.unwrap_or_default();
+        if envelope.kind.is_empty() && !id.is_empty() {
+            return Ok(self.registered(wire::name(&id)?));
+        }
+        self.signal(text)
+    }
+
+    fn hear(&mut self, text: &str) -> Result<Event, Refusal> {
+        let envelope = Envelope::parse(Generation::C, text)?;
+        if !matches!(envelope.kind.as_ref(), "register_response" | "unregister_response" | "error") {
+            return self.signal(text);
+        }
+        let inside = envelope.inside(Generation::C)?;
+        let data = Object::parse(&inside.text)?;
+        let name = data.string("client_id")?.unwrap_or_default();
+        let success = data.get("success")?.is_some_and(|value| value.get() == "true");
+        let code = data.string("code")?;
+        let told = TOLD.into_iter().find(|refusal| code.as_deref() == Some(refusal.code()));
+        match envelope.kind.as_ref() {
+            "register_response" if success => Ok(self.registered(wire::name(&name)?)),
+            "unregister_response" if success => {
+                let name = wire::name(&name)?;
+                self.name = self.name.take().filter(|own| *own != name);
+                Ok(Event::Unregistered { name })
+            }
+            "register_response" => {
+                self.name = self.name.take().filter(|own| own.as_str() != name);
+                Ok(Event::Refused { refusal: told.unwrap_or(Refusal::NameTaken), to: None, tag: None })
+            }
+            "unregister_response" => {
+                Ok(Event::Refused { refusal: told.unwrap_or(Refusal::NotYourName), to: None, tag: None })
+            }
+            _ => Ok(Event::Refused {
+                refusal: told.ok_or(Refusal::Malformed("the server tells of an error that has no name here"))?,
+                to: data.string("to_id")?.and_then(|name| wire::name(&name).ok()),
+                tag: data.string("ref")?.and_then(|tag| wire::name(&tag).ok()),
+            }),
+        }
+    }
+
+    fn registered(&mut self, name: Name) -> Event {
+        self.name = Some(name.clone());
+        Event::Registered { name, token: None, resumed: Resumed::Fresh }
+    }
+
+    fn signal(&self, text: &str) -> Result<Event, Refusal> {
+        let (from, to, signal) = wire::read(self.generation, text)?;
+        let to = match &self.name {
+            Some(own) if to.is_empty() => own.clone(),
+            _ => wire::name(&to)?,
+        };
+        Ok(Event::Signal { from: wire::name(&from)?, to: To::Peer(to), letter: Letter::Open(signal) })
+    }
+}

@@ -1,0 +1,448 @@
+//! The habits of Go's `encoding/json`, which several dialects have on the wire without saying so.
+//!
+//! Input: members are matched whatever their case, unknown ones ignored, `null` is as good as absent, and `[]byte` is
+//! standard base64 with padding. Output: compact, and `<`, `>`, `&`, U+2028 and U+2029 are escaped.
+//!
+//! Go takes the last of two members with the same name. Here a member that is asked for and appears twice is refused:
+//! otherwise two readers of one frame could disagree about whom it is for.
+//!
+//! Values are borrowed from the frame and stay unparsed until somebody needs them: an SDP of 2 KB that is only passed
+//! on is never unescaped.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+use std::borrow::Cow;
+use std::fmt;
+use std::fmt::Write;
+use std::ops::RangeInclusive;
+
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::limits;
+use crate::signal::Refusal;
+
+/// Go's `base64.StdEncoding`: padding is a must, spare bits at the end are not looked at.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
+);
+
+/// A JSON object whose values are not parsed yet.
+#[derive(Debug, Clone)]
+pub struct Object<'a> {
+    members: Vec<(Cow<'a, str>, &'a RawValue)>,
+}
+
+impl<'a> Object<'a> {
+    /// Reads one object and nothing after it.
+    ///
+    /// # Errors
+    /// [`Refusal::Malformed`]: it is not a JSON object, or has more than [`limits::JSON_MEMBERS`] members.
+    pub fn parse(text: &'a str) -> Result<Self, Refusal> {
+        serde_json::from_str(text).map_err(|_| Refusal::Malformed("this is not a JSON object"))
+    }
+
+    /// The value of a member, its name compared as Go does. `null` is as good as absent.
+    ///
+    /// # Errors
+    /// [`Refusal::Malformed`]: the member appears twice.
+    pub fn get(&self, name: &str) -> Result<Option<&'a RawValue>, Refusal> {
+        let mut found = self.members.iter().filter(|(key, _)| same_name(key, name));
+        let first = found.next();
+        if found.next().is_some() {
+            return Err(Refusal::Malformed("a member appears twice in one object"));
+        }
+        Ok(first.map(|(_, value)| *value).filter(|value| value.get() != "null"))
+    }
+
+    /// The value of a member that is a string.
+    ///
+    /// # Errors
+    /// As [`Object::get`] and [`string`].
+    pub fn string(&self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
+        self.get(name)?.map(string).transpose()
+    }
+
+    /// Whether there is a member of exactly this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.members.iter().any(|(key, _)| key == name)
+    }
+
+    /// All members, in the order of the text.
+    pub fn members(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.members.iter().map(|(key, value)| (key.as_ref(), *value))
+    }
+}
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
+                let mut members = Vec::with_capacity(4);
+                while let Some((Key(key), value)) = map.next_entry()? {
+                    if members.len() >= limits::JSON_MEMBERS {
+                        return Err(A::Error::custom("too many members"));
+                    }
+                    members.push((key, value));
+                }
+                Ok(Object { members })
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// A member's name, borrowed where nothing in it is escaped.
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Key<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// Whether Go takes a member called `key` for the field called `name`. Two letters outside ASCII fold into it: the
+/// long s and the Kelvin sign.
+pub fn same_name(key: &str, name: &str) -> bool {
+    if key.is_ascii() && name.is_ascii() {
+        return key.eq_ignore_ascii_case(name);
+    }
+    key.chars().map(fold).eq(name.chars().map(fold))
+}
+
+fn fold(c: char) -> char {
+    match c {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        c => c.to_ascii_lowercase(),
+    }
+}
+
+/// The text of a string value; borrowed where nothing in it is escaped.
+///
+/// # Errors
+/// [`Refusal::Malformed`]: it is not a string, or has half of a surrogate pair in it.
+pub fn string(value: &RawValue) -> Result<Cow<'_, str>, Refusal> {
+    let inside = value.get().strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    match inside {
+        Some(inside) if !inside.contains('\\') => Ok(Cow::Borrowed(inside)),
+        Some(_) => serde_json::from_str(value.get())
+            .map(Cow::Owned)
+            .map_err(|_| Refusal::Malformed("a string has an escape that is no character")),
+        None => Err(Refusal::Malformed("a string was expected")),
+    }
+}
+
+/// The bytes of a `[]byte`: standard base64 with padding, in which line ends are skipped.
+///
+/// # Errors
+/// [`Refusal::Malformed`]: it is not that.
+pub fn bytes(text: &str) -> Result<Vec<u8>, Refusal> {
+    let decoded = BASE64.decode(text).or_else(|_| BASE64.decode(text.replace(['\r', '\n'], "")));
+    decoded.map_err(|_| Refusal::Malformed("this is not standard base64 with padding"))
+}
+
+/// A `[]byte` as Go writes it.
+pub fn base64(bytes: &[u8]) -> String {
+    BASE64.encode(bytes)
+}
+
+/// Refuses text in which objects and lists are nested deeper than [`limits::JSON_DEPTH`].
+///
+/// Nothing here recurses into a value, but whoever a frame is passed on to may.
+///
+/// # Errors
+/// [`Refusal::Malformed`].
+pub fn shallow(text: &str) -> Result<(), Refusal> {
+    // Few messages have that many brackets at all, and counting bytes is quick.
+    if text.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count() <= limits::JSON_DEPTH {
+        return Ok(());
+    }
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => depth = depth.saturating_add(1),
+            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > limits::JSON_DEPTH {
+            return Err(Refusal::Malformed("objects and lists are nested too deep"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether Go's `time.Time` takes this: RFC 3339 with an upper-case `T` and `Z`, no leap second, a real date.
+pub fn is_time(text: &str) -> bool {
+    let Some((date, time)) = text.split_once('T') else { return false };
+    let (clock, fraction_and_zone) = time.split_at_checked(8).unwrap_or((time, ""));
+    let zone = match fraction_and_zone.strip_prefix('.') {
+        Some(rest) => {
+            let zone = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+            if zone.len() == rest.len() {
+                return false;
+            }
+            zone
+        }
+        None => fraction_and_zone,
+    };
+    is_date(date) && is_clock(clock) && is_zone(zone)
+}
+
+fn is_date(text: &str) -> bool {
+    let mut parts = text.split('-');
+    let (year, month, day) = (parts.next(), parts.next(), parts.next());
+    let (Some(year), Some(month), Some(day), None) = (year, month, day, parts.next()) else { return false };
+    let (Some(year), Some(month)) = (number(year, 4, 0..=9999), number(month, 2, 1..=12)) else { return false };
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let days = match month {
+        2 if leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    number(day, 2, 1..=days).is_some()
+}
+
+fn is_clock(text: &str) -> bool {
+    let mut parts = text.split(':');
+    [23, 59, 59].into_iter().all(|most| parts.next().and_then(|part| number(part, 2, 0..=most)).is_some())
+        && parts.next().is_none()
+}
+
+fn is_zone(text: &str) -> bool {
+    text == "Z"
+        || text
+            .strip_prefix(['+', '-'])
+            .and_then(|offset| offset.split_once(':'))
+            .is_some_and(|(hours, minutes)| number(hours, 2, 0..=23).is_some() && number(minutes, 2, 0..=59).is_some())
+}
+
+fn number(text: &str, digits: usize, range: RangeInclusive<u32>) -> Option<u32> {
+    let plain = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|number| plain && range.contains(number))
+}
+
+/// Writes one object, member by member.
+#[derive(Debug)]
+pub struct Builder(String);
+
+impl Builder {
+    /// An empty object.
+    pub fn new() -> Self {
+        Builder(String::from("{"))
+    }
+
+    /// Adds a string.
+    pub fn text(mut self, name: &str, value: &str) -> Self {
+        self.name(name);
+        quote(&mut self.0, value);
+        self
+    }
+
+    /// Adds a value that is JSON already.
+    pub fn raw(mut self, name: &str, value: &str) -> Self {
+        self.name(name);
+        self.0.push_str(value);
+        self
+    }
+
+    /// Adds a string, or `null`.
+    pub fn maybe(self, name: &str, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.text(name, value),
+            None => self.raw(name, "null"),
+        }
+    }
+
+    /// Ends the object.
+    pub fn finish(mut self) -> String {
+        self.0.push('}');
+        self.0
+    }
+
+    fn name(&mut self, name: &str) {
+        if self.0.len() > 1 {
+            self.0.push(',');
+        }
+        quote(&mut self.0, name);
+        self.0.push(':');
+    }
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Builder::new()
+    }
+}
+
+/// Writes a string as Go does.
+fn quote(out: &mut String, text: &str) {
+    out.reserve(text.len().saturating_add(2));
+    out.push('"');
+    let mut rest = text;
+    while let Some((plain, tail)) = rest.find(is_escaped).and_then(|at| rest.split_at_checked(at)) {
+        out.push_str(plain);
+        let mut chars = tail.chars();
+        match chars.next() {
+            Some('"') => out.push_str("\\\""),
+            Some('\\') => out.push_str("\\\\"),
+            Some('\n') => out.push_str("\\n"),
+            Some('\r') => out.push_str("\\r"),
+            Some('\t') => out.push_str("\\t"),
+            Some('\u{8}') => out.push_str("\\b"),
+            Some('\u{c}') => out.push_str("\\f"),
+            // Writing to a String does not fail.
+            Some(c) => _ = write!(out, "\\u{:04x}", u32::from(c)),
+            None => {}
+        }
+        rest = chars.as_str();
+    }
+    out.push_str(rest);
+    out.push('"');
+}
+
+fn is_escaped(c: char) -> bool {
+    matches!(c, '\0'..='\u{1f}' | '"' | '\\' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}')
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_found_whatever_their_case() {
+        let object = Object::parse(r#"{"ID":"a","TargetID":"b","\u0074ype":"c","nothing":null}"#).unwrap();
+        assert_eq!(object.string("id").unwrap().unwrap(), "a");
+        assert_eq!(object.string("targetid").unwrap().unwrap(), "b");
+        assert_eq!(object.string("type").unwrap().unwrap(), "c");
+        assert!(object.get("target_id").unwrap().is_none());
+        assert!(object.get("nothing").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_member_that_appears_twice_is_refused_in_any_disguise() {
+        for text in [
+            r#"{"to_id":"a","to_id":"b"}"#,
+            r#"{"to_id":"a","To_ID":"b"}"#,
+            r#"{"to_id":"a","\u0074o_id":"b"}"#,
+            r#"{"to_id":null,"to_id":"b"}"#,
+        ] {
+            assert!(Object::parse(text).unwrap().get("to_id").is_err(), "{text}");
+        }
+        let object = Object::parse("{\"s\":1,\"\u{17f}\":2,\"k\":1,\"\u{212a}\":2}").unwrap();
+        assert!(object.get("s").is_err() && object.get("k").is_err());
+    }
+
+    #[test]
+    fn what_is_no_single_object_is_refused() {
+        for text in ["", "[]", "1", "{", "{}{}", "{} x", "\u{feff}{}", r#"{"a":NaN}"#, r#"{"a":01}"#, "{\"a\":\"\n\"}"]
+        {
+            assert!(Object::parse(text).is_err(), "{text}");
+        }
+        let many: Vec<String> = (0..=limits::JSON_MEMBERS).map(|i| format!("\"{i}\":0")).collect();
+        assert!(Object::parse(&format!("{{{}}}", many.join(","))).is_err());
+        assert!(Object::parse(&format!("{{{}}}", many[1..].join(","))).is_ok());
+    }
+
+    #[test]
+    fn nesting_is_bounded_and_brackets_in_strings_do_not_count() {
+        let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(shallow(&nested(limits::JSON_DEPTH)).is_ok());
+        assert!(shallow(&nested(limits::JSON_DEPTH + 1)).is_err());
+        assert!(shallow(&nested(200_000)).is_err());
+        assert!(shallow(&format!("[\"\\\"{}\"]", "[".repeat(1000))).is_ok());
+        assert!(shallow(&"[]".repeat(1000)).is_ok());
+    }
+
+    #[test]
+    fn base64_is_what_go_takes() {
+        assert_eq!(bytes("aGk=").unwrap(), b"hi");
+        assert_eq!(bytes("aG\r\nk=").unwrap(), b"hi");
+        assert_eq!(bytes("aGl=").unwrap(), b"hi", "spare bits");
+        for text in ["aGk", "a-k=", "{}", "aGk= "] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_what_go_takes() {
+        for text in ["2025-08-10T12:00:00.123456789+09:00", "2024-02-29T23:59:59Z", "2025-01-01T00:00:00.1-23:59"] {
+            assert!(is_time(text), "{text}");
+        }
+        for text in [
+            "",
+            "now",
+            "2025-08-10",
+            "2025-08-10T12:00:00",
+            "2025-08-10 12:00:00Z",
+            "2025-08-10t12:00:00Z",
+            "2025-08-10T12:00:00z",
+            "2025-02-29T12:00:00Z",
+            "2025-13-01T12:00:00Z",
+            "2025-08-10T24:00:00Z",
+            "2025-08-10T12:00:60Z",
+            "2025-08-10T12:00:00.Z",
+            "2025-08-10T12:00:00,1Z",
+            "2025-08-10T12:00:00+24:00",
+            "2025-08-10T12:00:00+0900",
+            "2025-8-10T12:00:00Z",
+            "+025-08-10T12:00:00Z",
+            "2025-08-10T1é:00:00Z",
+            "2025-08-10T12:00:0éZ",
+        ] {
+            assert!(!is_time(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn strings_are_written_as_go_writes_them() {
+        let written = Builder::new()
+            .text("a", "<>&\u{2028}\u{2029}")
+            .text("b", "\"\\\n\r\t\u{8}\u{c}\u{1}\u{7f}é")
+            .maybe("c", None)
+            .raw("d", "1.50")
+            .finish();
+        let expected = "{\"a\":\"\\u003c\\u003e\\u0026\\u2028\\u2029\",\
+                        \"b\":\"\\\"\\\\\\n\\r\\t\\b\\f\\u0001\u{7f}é\",\"c\":null,\"d\":1.50}";
+        assert_eq!(written, expected);
+    }
+}

@@ -1,0 +1,157 @@
+//! The few things that we must know of a description and that str0m does not tell.
+
+use std::net::IpAddr;
+
+use str0m::Candidate;
+use str0m::net::Protocol;
+
+use crate::limits;
+
+/// What a description without `a=max-message-size` stands for (RFC 8841, 6.1).
+const DEFAULT_MESSAGE_BYTES: usize = 64 * 1024;
+
+/// How much of a remote's text is repeated in a note about it, in characters.
+const QUOTE_CHARS: usize = 80;
+
+/// One side's description, as far as [`super::Peer`] looks into it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Description {
+    /// The ICE user fragment: names the ICE generation (RFC 8839, 5.4).
+    pub ufrag: String,
+    /// The certificate's fingerprint, normalised: `sha-256 AB:CD:…`.
+    pub fingerprint: String,
+    /// The first media section's `a=mid`.
+    pub mid: Option<String>,
+    /// The longest message that this side takes, in bytes.
+    pub message_bytes: usize,
+}
+
+/// Reads a description.
+///
+/// # Errors
+/// A clause for a person: no ICE user fragment, or no usable fingerprint (RFC 8122; SHA-1 does not count), or
+/// several different ones.
+pub(super) fn read(sdp: &str) -> Result<Description, String> {
+    let value = |name: &str| sdp.lines().find_map(|line| line.trim_end().strip_prefix(name)).map(str::to_owned);
+    let ufrag = value("a=ice-ufrag:").ok_or("the description has no a=ice-ufrag")?;
+    let mut fingerprints = sdp.lines().filter_map(|line| sha256(line.trim_end().strip_prefix("a=fingerprint:")?));
+    let fingerprint = fingerprints.next().ok_or("the description has no a=fingerprint with sha-256")?;
+    if fingerprints.any(|other| other != fingerprint) {
+        return Err("the description names several certificates".into());
+    }
+    let message_bytes = match value("a=max-message-size:").and_then(|size| size.trim().parse::<usize>().ok()) {
+        Some(0) => usize::MAX,
+        Some(bytes) => bytes,
+        None => DEFAULT_MESSAGE_BYTES,
+    };
+    Ok(Description { ufrag, fingerprint, mid: value("a=mid:"), message_bytes })
+}
+
+/// The value of an `a=fingerprint` in one spelling, if it is made with SHA-256.
+fn sha256(value: &str) -> Option<String> {
+    let (hash, bytes) = value.split_once(' ')?;
+    hash.eq_ignore_ascii_case("sha-256").then(|| format!("sha-256 {}", bytes.trim().to_ascii_uppercase()))
+}
+
+/// A remote description without the candidates that cannot be used; each one left out is told by a note.
+pub(super) fn without_unusable(sdp: &str, mut note: impl FnMut(String)) -> String {
+    let mut kept = String::with_capacity(sdp.len());
+    let mut candidates = 0;
+    for line in sdp.split_inclusive('\n') {
+        if let Some(text) = line.trim_end().strip_prefix("a=").filter(|text| text.starts_with("candidate:")) {
+            candidates += 1;
+            if candidates > limits::EARLY_SIGNALS {
+                continue;
+            }
+            if let Err(why) = candidate(text) {
+                note(why);
+                continue;
+            }
+        }
+        kept.push_str(line);
+    }
+    if candidates > limits::EARLY_SIGNALS {
+        note(format!("all but {} of the {candidates} candidates of a description", limits::EARLY_SIGNALS));
+    }
+    kept
+}
+
+/// Reads a remote candidate that a datagram can be sent to.
+///
+/// # Errors
+/// A clause for a person. None of them is fatal: a remote may have better candidates.
+pub(super) fn candidate(text: &str) -> Result<Candidate, String> {
+    let text = text.trim();
+    let text = text.strip_prefix("a=").unwrap_or(text);
+    if text.contains(".local ") {
+        return Err(format!("a candidate whose address is hidden behind mDNS: {}", quote(text)));
+    }
+    let candidate =
+        Candidate::from_sdp_string(text).map_err(|_| format!("a candidate that cannot be read: {}", quote(text)))?;
+    if candidate.proto() != Protocol::Udp {
+        return Err(format!("a candidate that is not UDP: {}", quote(text)));
+    }
+    let address = candidate.addr();
+    let aimless = match address.ip() {
+        IpAddr::V4(ip) => ip.is_multicast() || ip.is_unspecified() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_multicast() || ip.is_unspecified(),
+    };
+    if aimless || address.port() == 0 {
+        return Err(format!("a candidate that is no peer's address: {}", quote(text)));
+    }
+    Ok(candidate)
+}
+
+/// What str0m's parser says, without the memory address in it: the same run gives the same words.
+pub(super) fn unreadable(error: &str) -> String {
+    let said: Vec<_> = error.lines().filter(|line| !line.contains("PointerOffset")).collect();
+    format!("the description cannot be read: {}", quote(&said.join(", ")))
+}
+
+/// A remote's text, shortened and escaped: safe to print.
+pub(super) fn quote(text: &str) -> String {
+    text.chars().take(QUOTE_CHARS).flat_map(char::escape_default).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHROMIUM: &str = include_str!("testdata/chromium-offer.sdp");
+
+    #[test]
+    fn reads_a_browsers_offer() {
+        let read = read(CHROMIUM).unwrap();
+        assert_eq!(read.ufrag, "VEZr");
+        assert_eq!(read.mid.as_deref(), Some("0"));
+        assert_eq!(read.message_bytes, 262_144);
+        assert!(read.fingerprint.starts_with("sha-256 0B:D6:57"));
+    }
+
+    #[test]
+    fn refuses_a_description_without_one_clear_fingerprint() {
+        let none: String = CHROMIUM.lines().filter(|l| !l.contains("fingerprint")).flat_map(|l| [l, "\r\n"]).collect();
+        assert!(read(&none).unwrap_err().contains("no a=fingerprint"));
+        assert!(read(&CHROMIUM.replace("sha-256", "sha-1")).unwrap_err().contains("sha-256"));
+        assert!(read(&CHROMIUM.replacen("0B:D6", "0B:D7", 1)).unwrap_err().contains("several"));
+    }
+
+    #[test]
+    fn keeps_only_candidates_that_a_datagram_can_reach() {
+        let mut notes = Vec::new();
+        let kept = without_unusable(CHROMIUM, |why| notes.push(why));
+        assert_eq!(kept.matches("a=candidate").count(), 9);
+        assert_eq!(notes.len(), 9, "each of three sections has three TCP candidates");
+        for bad in [
+            "candidate:1 1 udp 1 8c1b9b1e-a1b2-4a6b-9b1e-8c1b9b1ea1b2.local 5000 typ host",
+            "candidate:1 1 udp 1 224.0.0.1 5000 typ host",
+            "candidate:1 1 udp 1 0.0.0.0 5000 typ host",
+            "candidate:1 1 udp 1 10.0.0.1 0 typ host",
+            "candidate:nonsense",
+            "",
+        ] {
+            assert!(candidate(bad).is_err(), "{bad}");
+        }
+        assert!(candidate("candidate:1 1 udp 2122260223 10.0.0.1 5000 typ host generation 0 ufrag abcd").is_ok());
+    }
+}
