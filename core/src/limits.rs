@@ -119,6 +119,10 @@ pub const FAULTS_IN_A_ROW: u32 = 20;
 /// The longest reason in a close frame (RFC 6455, 5.5: a control frame carries 125 bytes, two are the code).
 pub const CLOSE_REASON_BYTES: usize = 123;
 
+/// What a driver holds for one connection that does not read, in bytes. [`Limits::outbox_hard_bytes`] closes slow clients
+/// long before; this bound holds whatever a machine does.
+pub const DRIVER_WAITING_BYTES: usize = 64 * 1024 * 1024;
+
 /// Signals from one remote peer that wait for its description. A candidate may precede the offer
 /// (`protocols.md` 000.2), a flood of them must not.
 pub const EARLY_SIGNALS: usize = 200;
