@@ -92,6 +92,10 @@ impl Default for Limits {
     }
 }
 
+/// A deadline that is met later than this was missed because the program was stopped or the machine slept: that time
+/// counts against nobody.
+pub const PAUSE: Duration = Duration::from_secs(2);
+
 /// The longest request head, in bytes; more is answered with 431.
 pub const HEAD_BYTES: usize = 8 * 1024;
 
