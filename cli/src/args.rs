@@ -310,4 +310,22 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn the_documents_know_every_flag_and_command() {
+        let operations = include_str!("../../docs/operations.md");
+        let root = Cli::command();
+        for arg in root.find_subcommand("signal").unwrap().get_arguments().filter(|arg| !arg.is_hide_set()) {
+            let name = arg.get_long().unwrap();
+            let short = matches!(name, "verbose" | "quiet");
+            assert!(short || operations.contains(&format!("`--{name}")), "--{name} is not in docs/operations.md");
+        }
+        let peer = include_str!("../../docs/peer.md");
+        for entry in &crate::commands::ENTRIES {
+            assert!(peer.contains(&format!("`{}`", entry.usage)), "{} is not in docs/peer.md", entry.usage);
+        }
+        for happening in crate::script::Happening::ALL {
+            assert!(peer.contains(&format!("`{}`", happening.name())), "{happening:?} is not in docs/peer.md");
+        }
+    }
 }

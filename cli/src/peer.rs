@@ -357,6 +357,7 @@ fn renderer(args: &PeerArgs) -> Renderer {
         json: args.json,
         role: args.role,
         has_target: args.target.is_some(),
+        wanted: args.id.clone(),
         signal_url: args.signal.to_string(),
         flags,
     }

@@ -7,7 +7,7 @@ use base64::Engine;
 use enishi_core::agent::AgentNotice;
 use enishi_core::clock::rfc3339;
 use enishi_core::peer::{ChannelSpec, PeerFault, PeerState, PeerStats};
-use enishi_core::signal::{Name, Payload};
+use enishi_core::signal::{Name, Payload, Refusal};
 use enishi_core::trace::Escaped;
 use serde_json::{Value, json};
 
@@ -46,6 +46,8 @@ pub struct Renderer {
     pub role: Role,
     /// Whom an offering peer offers to.
     pub has_target: bool,
+    /// The id that was asked for; in some dialects the server chooses another.
+    pub wanted: Option<String>,
     /// The server, for what to try if it is not there.
     pub signal_url: String,
     /// The flags that another peer needs to meet this one, each with a space in front.
@@ -84,6 +86,15 @@ impl Renderer {
                 Some(Ask::Stats) => stats(peers),
                 _ => self::peers(peers),
             }),
+            AgentNotice::Registered { id, .. } => {
+                if self.wanted.as_deref().is_some_and(|wanted| wanted != id.as_str()) {
+                    lines.push(Line::Status(
+                        Level::Warn,
+                        "in this dialect the server chooses the id; --id counts for nothing".into(),
+                    ));
+                }
+                lines.extend(self.status(notice));
+            }
             notice => lines.extend(self.status(notice)),
         }
         lines
@@ -114,6 +125,9 @@ impl Renderer {
             AgentNotice::Waiting { target } => line(Level::Info, format!("{target} is not there yet; waiting")),
             AgentNotice::Refused { refusal, to: Some(to) } => {
                 line(Level::Warn, format!("refused, for {to}: {refusal}"))
+            }
+            AgentNotice::Refused { refusal: refusal @ Refusal::Unauthorized, .. } => {
+                line(Level::Warn, format!("refused: {refusal}; give one with --token-file or ENISHI_TOKEN"))
             }
             AgentNotice::Refused { refusal, to: None } => line(Level::Warn, format!("refused: {refusal}")),
             AgentNotice::CommandFailed(why) => line(Level::Warn, Escaped(why).to_string()),
@@ -383,13 +397,13 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
     use enishi_core::peer::ChannelStats;
-    use enishi_core::signal::Refusal;
 
     fn renderer(json: bool) -> Renderer {
         Renderer {
             json,
             role: Role::Answer,
             has_target: false,
+            wanted: Some("bob".into()),
             signal_url: "ws://127.0.0.1:3000/ws".into(),
             flags: String::new(),
         }

@@ -2,7 +2,7 @@
 //!
 //! Four parts: `agent/signaling.rs` reaches the server, `agent/peers.rs` holds the peer connections, `agent/channels.rs`
 //! their channels and what waits on them, `agent/stun.rs` asks for addresses. Here they meet: what one part wants of
-//! another is worked off in [`Agent::settle`].
+//! another is worked off in `settle`.
 
 mod channels;
 mod peers;

@@ -1,7 +1,7 @@
 //! The one timer queue: at most one deadline per key.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Deadlines ordered by time, then by key, so that ties break the same way in every run.
 #[derive(Debug, Clone)]
@@ -62,6 +62,15 @@ impl<K: Ord + Clone> Deadlines<K> {
         Some(key)
     }
 
+    /// Puts all deadlines off by the same time.
+    pub fn put_off(&mut self, by: Duration) {
+        let later = std::mem::take(&mut self.by_time).into_iter().map(|(at, key)| (at + by, key));
+        self.by_time = later.collect();
+        for at in self.by_key.values_mut() {
+            *at += by;
+        }
+    }
+
     /// How many keys have a deadline.
     pub fn len(&self) -> usize {
         self.by_key.len()
@@ -76,7 +85,6 @@ impl<K: Ord + Clone> Deadlines<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     /// Every sequence of five operations on two keys and three times, against a plain map.
     #[test]

@@ -174,6 +174,11 @@ impl Hub {
         }
     }
 
+    /// Time in which nobody could reach the hub does not count against sessions that wait.
+    pub fn put_off(&mut self, by: Duration) {
+        self.grace.put_off(by);
+    }
+
     /// When [`Hub::timeout`] is due next.
     pub fn next_timeout(&self) -> Option<Instant> {
         self.grace.next().map(|(at, _)| at)

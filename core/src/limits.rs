@@ -92,6 +92,10 @@ impl Default for Limits {
     }
 }
 
+/// A deadline that is met later than this was missed because the program was stopped or the machine slept: that time
+/// counts against nobody.
+pub const PAUSE: Duration = Duration::from_secs(2);
+
 /// The longest request head, in bytes; more is answered with 431.
 pub const HEAD_BYTES: usize = 8 * 1024;
 
@@ -118,6 +122,10 @@ pub const FAULTS_IN_A_ROW: u32 = 20;
 
 /// The longest reason in a close frame (RFC 6455, 5.5: a control frame carries 125 bytes, two are the code).
 pub const CLOSE_REASON_BYTES: usize = 123;
+
+/// What a driver holds for one connection that does not read, in bytes. [`Limits::outbox_hard_bytes`] closes slow clients
+/// long before; this bound holds whatever a machine does.
+pub const DRIVER_WAITING_BYTES: usize = 64 * 1024 * 1024;
 
 /// Signals from one remote peer that wait for its description. A candidate may precede the offer
 /// (`protocols.md` 000.2), a flood of them must not.

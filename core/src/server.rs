@@ -1,6 +1,6 @@
 //! The signaling server: HTTP, dialects and the hub behind one [`Machine`].
 //!
-//! A connection is a request first ([`Stage::Request`]); an upgraded one is a WebSocket ([`Stage::Socket`]) whose codec
+//! A connection is a request first (`Stage::Request`); an upgraded one is a WebSocket (`Stage::Socket`) whose codec
 //! is known from its path or its first message; what the codec hears goes to the hub, and what the hub wants told goes
 //! through the codec of the receiver into its outbox.
 

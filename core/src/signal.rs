@@ -426,6 +426,11 @@ impl Refusal {
         Refusal::Draining,
     ];
 
+    /// The refusal with this code. A code that a later version invented is taken as [`Refusal::UNKNOWN`].
+    pub fn from_code(code: &str) -> Refusal {
+        Refusal::ALL.into_iter().find(|refusal| refusal.code() == code).unwrap_or(Refusal::UNKNOWN)
+    }
+
     /// The stable code, as it is written in protocols and metrics.
     pub fn code(self) -> &'static str {
         match self {

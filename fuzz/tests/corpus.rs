@@ -8,8 +8,8 @@ fn replay(target: &str, body: fn(&[u8])) {
     let files: Vec<_> = fs::read_dir(&folder).expect("a corpus").map(|entry| entry.expect("an entry").path()).collect();
     assert!(!files.is_empty(), "no corpus in {}", folder.display());
     for file in files {
-        eprintln!("{}", file.display());
-        body(&fs::read(&file).expect("a readable file"));
+        let data = fs::read(&file).expect("a readable file");
+        assert!(std::panic::catch_unwind(|| body(&data)).is_ok(), "{}", file.display());
     }
 }
 

@@ -7,6 +7,7 @@ use std::ops::ControlFlow::{self, Continue};
 use std::time::{Duration, Instant};
 
 use async_tungstenite::WebSocketStream;
+use enishi_core::limits::DRIVER_WAITING_BYTES;
 use enishi_core::machine::{CloseReason, ConnId, DialId, Frame, Input, ListenerId, Machine, Output};
 use smol::channel::{Receiver, Sender};
 use smol::future::{or, pending, yield_now};
@@ -21,10 +22,6 @@ const EVENTS: usize = 64;
 
 /// Commands that are taken before it is the other sources' turn.
 const COMMANDS: usize = 16;
-
-/// What may wait for one connection, in bytes with [`OP_BYTES`] for each message. The machine closes slow clients long
-/// before; this bound holds whatever the machine does.
-pub(crate) const WAITING_BYTES: usize = 64 * 1024 * 1024;
 
 /// What a message counts there beside its payload.
 const OP_BYTES: usize = 256;
@@ -83,7 +80,7 @@ pub(crate) struct Io<'a> {
 struct Conn {
     task: Task<()>,
     ops: Sender<Op>,
-    /// Counted in [`WAITING_BYTES`].
+    /// Counted in [`DRIVER_WAITING_BYTES`].
     waiting: usize,
     reading: bool,
     closing: bool,
@@ -389,7 +386,7 @@ impl<'a> Io<'a> {
         if let Frame::Text(_) | Frame::Binary(_) = frame {
             conn.waiting += OP_BYTES + frame.len();
         }
-        if conn.waiting > WAITING_BYTES {
+        if conn.waiting > DRIVER_WAITING_BYTES {
             let reason = CloseReason::Error("the remote reads too slowly".into());
             self.backlog.push_back(Event::Conn(id, News::Closed(reason)));
         } else {

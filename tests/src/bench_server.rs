@@ -174,6 +174,12 @@ impl Bench {
         self.now = end;
     }
 
+    /// Time passes while the program is stopped; then the driver finds that a deadline is due.
+    pub fn pause(&mut self, time: Duration) {
+        self.now += time;
+        self.input(Input::Timeout);
+    }
+
     /// Gives the server one input and does what it wants; what that brings is given to it as well.
     pub fn input(&mut self, input: Input<'_, ServerCommand>) {
         self.server.handle_input(self.now, input);

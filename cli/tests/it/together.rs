@@ -1,6 +1,7 @@
 //! A server and peers: the three terminals of the README, on both drivers.
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
 
 use crate::process::{Running, end, enishi, run};
@@ -52,6 +53,41 @@ fn a_signal_drains_the_server_and_it_exits_with_0() {
         let done = server.end();
         assert_eq!(done.code, Some(0), "{done:?}");
     }
+}
+
+/// A client that never answers the close frame holds the drain up; a second signal does not wait for it.
+#[test]
+fn a_second_signal_ends_the_server_at_once() {
+    for (runtime, signal, code) in [("mio", "TERM", 143), ("smol", "INT", 130)] {
+        let (mut server, url) = server(runtime, &[]);
+        let address = url.trim_start_matches("ws://").trim_end_matches("/ws");
+        let mut client = TcpStream::connect(address).unwrap();
+        let key = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        write!(client, "GET /ws HTTP/1.1\r\nHost: {address}\r\n{key}\r\n").unwrap();
+        client.read_exact(&mut [0; 12]).unwrap();
+        server.signal(signal);
+        server.told("a second signal ends at once");
+        server.signal(signal);
+        let done = server.end();
+        assert_eq!(done.code, Some(code), "{done:?}");
+    }
+}
+
+/// The commands that conic's own prompt knows, in its own dialect.
+#[test]
+fn conics_commands_work_in_conics_dialect() {
+    let (_server, url) = server("mio", &[]);
+    let dialect = ["--dialect", "conic-c"];
+    let mut bob = peer(&url, &[&dialect[..], &["--id", "bob", "--exec", "wait message 30; wait closed 30"]].concat());
+    bob.told("registered as bob");
+    let commands = "offer bob; channel c; send c hi; list; quit";
+    let alice = peer(&url, &[&dialect[..], &["--id", "alice", "--role", "offer", "--exec", commands]].concat());
+    let done = alice.end();
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(done.out.contains("channels with bob: chat, c\n"), "{done:?}");
+    let done = bob.end();
+    assert_eq!((done.code, done.out.as_str()), (Some(0), "[alice] c: hi\n"), "{done:?}");
 }
 
 #[test]
@@ -120,12 +156,43 @@ fn an_id_that_is_taken_is_refused_with_what_to_do() {
 }
 
 #[test]
+fn a_server_with_a_token_takes_only_those_who_have_it() {
+    let directory = std::env::temp_dir().join(format!("enishi-it-token-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = directory.join("token");
+    std::fs::write(&file, "sesame\n").unwrap();
+    let file = file.to_str().unwrap();
+    let (_server, url) = server("mio", &["--token-file", file]);
+    let done = run(&["peer", "--signal", &url]);
+    assert_eq!(done.code, Some(1), "{done:?}");
+    assert!(done.err.contains("token") && done.err.contains("--token-file"), "{done:?}");
+    let done = run(&["peer", "--signal", &url, "--token-file", file, "--id", "bob", "--exec", "list"]);
+    assert_eq!((done.code, done.out.as_str()), (Some(0), "registered: bob\nchannels: none\n"), "{done:?}");
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+/// The peers' connection needs no server, and the server's return is noticed.
+#[test]
+fn peers_outlive_their_server() {
+    let (server, url) = server("mio", &[]);
+    let mut bob = peer(&url, &["--id", "bob", "--exec", "wait lost 30; send chat still here; wait closed 30"]);
+    bob.told("registered as bob");
+    let mut alice =
+        peer(&url, &["--role", "offer", "--target", "bob", "--exec", "wait open 30; wait lost 30; wait message 30"]);
+    alice.told("channel chat is open");
+    bob.told("channel chat is open");
+    drop(server);
+    let done = alice.end();
+    assert_eq!((done.code, done.out.as_str()), (Some(0), "[bob] chat: still here\n"), "{done:?}");
+}
+
+#[test]
 fn a_closed_stdout_ends_a_peer_quietly() {
     let (_server, url) = server("mio", &[]);
     let enishi = env!("CARGO_BIN_EXE_enishi");
-    let script = format!(
-        "set -o pipefail; '{enishi}' peer --signal {url} --json --exec 'join a; leave a; join a; sleep 60' | head -1"
-    );
+    // Says something again and again: a closed pipe is only noticed by who writes to it.
+    let commands = "join a; sleep 0.05; leave a; sleep 0.05; ".repeat(600);
+    let script = format!("set -o pipefail; '{enishi}' peer --signal {url} --json --exec '{commands}' | head -1");
     let mut bash = std::process::Command::new("bash");
     bash.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let done = end(bash);

@@ -1,7 +1,7 @@
 //! Our own protocol, `enishi.v1`. `docs/protocol.md` is its description for people; this is the truth.
 //!
 //! Every message is one JSON object in a text frame. All messages of both directions share one set of keys
-//! ([`wire::Message`]), so each is parsed in one pass into typed fields, where a duplicate key is an error. What is
+//! (`wire::Message`), so each is parsed in one pass into typed fields, where a duplicate key is an error. What is
 //! passed on was written anew by us: a receiver never sees a client's own JSON, except string literals of SDP and
 //! text, which are checked and then spliced as they are.
 

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use super::conn::{Conn, Stage};
 use super::{Server, ServerNotice, Timer};
+use crate::limits::PAUSE;
 use crate::machine::{ConnId, Frame, FrameFault, Output};
 use crate::signal::Departure;
 
 impl Server {
     pub(super) fn timeout(&mut self) {
+        self.forgive_pause();
         while let Some(timer) = self.deadlines.pop_due(self.now) {
             match timer {
                 Timer::Grace => {
@@ -30,6 +32,24 @@ impl Server {
                 Timer::Stall(conn) => self.check_stall(conn),
                 Timer::Close(conn) => self.drop_conn(conn, Departure::Gone, "did not close in time"),
             }
+        }
+    }
+
+    /// After a pause (SIGSTOP, suspend, an overloaded machine) everybody looks silent, but it was us who did not listen:
+    /// what they sent meanwhile waits to be read.
+    fn forgive_pause(&mut self) {
+        let Some((due, _)) = self.deadlines.next() else { return };
+        let late = self.now.saturating_duration_since(due);
+        if late < PAUSE {
+            return;
+        }
+        // And a little more, so that the driver can read it before the first deadline.
+        let by = late + PAUSE;
+        self.deadlines.put_off(by);
+        self.hub.put_off(by);
+        for socket in self.conns.values_mut().filter_map(Conn::socket_mut) {
+            socket.last_heard += by;
+            socket.last_progress += by;
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use enishi_core::limits::CLOSE_REASON_BYTES;
+use enishi_core::limits::{CLOSE_REASON_BYTES, DRIVER_WAITING_BYTES};
 use enishi_core::machine::{CloseReason, Frame, FrameFault};
 use tungstenite::protocol::frame::Frame as Wire;
 use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
@@ -14,10 +14,6 @@ use super::wire::{Out, Pipe};
 /// tungstenite's own read buffer: all that an idle connection holds. It is fed from memory, so a small one costs no
 /// system calls.
 const READ_BUFFER_BYTES: usize = 1024;
-
-/// What may wait for one connection. The machine closes slow clients long before; this bound holds whatever the
-/// machine does.
-const WAITING_BYTES: usize = 16 * 1024 * 1024;
 
 /// More than the longest frame header (RFC 6455, 5.2: 14 bytes).
 const FRAME_BYTES: usize = 16;
@@ -41,7 +37,7 @@ pub(super) enum Heard {
     Closed(CloseReason),
 }
 
-/// More than [`WAITING_BYTES`] would wait.
+/// More than [`DRIVER_WAITING_BYTES`] would wait.
 pub(super) struct Full;
 
 impl Talk {
@@ -88,7 +84,7 @@ impl Talk {
     /// Queues a message. After a close frame nothing is sent (RFC 6455, 5.5.1).
     pub(super) fn send(&mut self, frame: Frame, out: &mut Out) -> Result<(), Full> {
         let len = frame.len();
-        if out.len() + len + FRAME_BYTES > WAITING_BYTES {
+        if out.len() + len + FRAME_BYTES > DRIVER_WAITING_BYTES {
             return Err(Full);
         }
         if !self.context.can_write() {

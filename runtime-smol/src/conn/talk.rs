@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use async_tungstenite::WebSocketStream;
-use enishi_core::limits::CLOSE_REASON_BYTES;
+use enishi_core::limits::{CLOSE_REASON_BYTES, DRIVER_WAITING_BYTES};
 use enishi_core::machine::{CloseReason, Frame, FrameFault};
 use futures_util::Sink;
 use smol::Timer;
@@ -21,7 +21,6 @@ use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{Bytes, Error, Message};
 
 use super::{LINGER, Link, News, Op, Wire, failed};
-use crate::driver::WAITING_BYTES;
 
 /// Payload bytes after which a batch is flushed before more is added: the grain of [`News::Sent`].
 const BATCH_BYTES: usize = 16 * 1024;
@@ -42,7 +41,7 @@ pub(super) fn config(max_message_bytes: usize) -> WebSocketConfig {
         .read_buffer_size(READ_BYTES)
         .write_buffer_size(BATCH_BYTES)
         // Never reached, since the wire takes everything at once: what waits is counted by the main task.
-        .max_write_buffer_size(BATCH_BYTES + WAITING_BYTES)
+        .max_write_buffer_size(BATCH_BYTES + DRIVER_WAITING_BYTES)
         .max_message_size(Some(max_message_bytes))
         .max_frame_size(Some(max_message_bytes))
 }

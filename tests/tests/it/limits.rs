@@ -217,6 +217,24 @@ fn a_shutdown_does_not_wait_forever() {
 }
 
 #[test]
+fn a_pause_of_the_program_counts_against_nobody() {
+    let mut bench = bench();
+    let (alive, half) = (bench.enishi("alive"), bench.accept());
+    let waiting = bench.ws();
+    bench.text(waiting, r#"{"type":"hello","id":"waiting"}"#);
+    bench.hang_up(waiting);
+    bench.pass(seconds(4));
+    bench.pause(seconds(3600));
+    assert!(!bench.take(alive).contains(&Got::Dropped));
+    assert_eq!(bench.take(half), [], "its five seconds are not over");
+    bench.text(alive, r#"{"type":"restart","to":"waiting"}"#);
+    assert_eq!(bench.take(alive), [], "who waits to resume is still waited for");
+    bench.pass(seconds(47));
+    assert!(bench.take(alive).contains(&Got::Dropped), "but then the clock runs as before");
+    assert_eq!(bench.take(half), [Got::Dropped]);
+}
+
+#[test]
 fn accepted_is_closed_and_live_together() {
     let mut bench = bench();
     for n in 0..30 {

@@ -1,5 +1,8 @@
 //! All integration tests, one binary.
 
+// The conformance suite is one text, compiled once for each driver.
+#![allow(clippy::duplicate_mod)]
+
 mod agents;
 mod conformance;
 mod e2e;

@@ -32,7 +32,6 @@ fn play_folder(folder: &str) {
     files.sort();
     assert!(!files.is_empty());
     for file in files {
-        eprintln!("{}", file.display());
         let mut stage = Stage::default();
         for (number, line) in fs::read_to_string(&file).expect("text").lines().enumerate() {
             stage.play(line).unwrap_or_else(|wrong| panic!("{}:{}: {wrong}", file.display(), number + 1));

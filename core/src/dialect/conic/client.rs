@@ -7,30 +7,6 @@ use crate::dialect::{Context, Dialect};
 use crate::machine::Frame;
 use crate::signal::{Command, Event, Letter, Name, Refusal, Resumed, To};
 
-/// The refusals that a server can tell of by their code.
-const TOLD: [Refusal; 20] = [
-    Refusal::Malformed("the server could not understand the message"),
-    Refusal::UnknownType,
-    Refusal::BadName,
-    Refusal::NameTaken,
-    Refusal::TooManyNames,
-    Refusal::NotRegistered,
-    Refusal::AlreadyRegistered,
-    Refusal::NotYourName,
-    Refusal::NoSuchPeer,
-    Refusal::PeerAway,
-    Refusal::NoWordForThis,
-    Refusal::NotInRoom,
-    Refusal::RoomFull,
-    Refusal::TooManyRooms,
-    Refusal::ServerFull,
-    Refusal::TooBig,
-    Refusal::SessionGone,
-    Refusal::Unauthorized,
-    Refusal::TooFast,
-    Refusal::Draining,
-];
-
 /// The client's side of one connection.
 #[derive(Debug)]
 pub struct Client {
@@ -145,7 +121,7 @@ impl Client {
         let name = data.string("client_id")?.unwrap_or_default();
         let success = data.get("success")?.is_some_and(|value| value.get() == "true");
         let code = data.string("code")?;
-        let told = TOLD.into_iter().find(|refusal| code.as_deref() == Some(refusal.code()));
+        let told = code.as_deref().map(Refusal::from_code);
         match envelope.kind.as_ref() {
             "register_response" if success => Ok(self.registered(wire::name(&name)?)),
             "unregister_response" if success => {

@@ -91,7 +91,7 @@ impl Client {
                 },
             },
             "error" => Event::Refused {
-                refusal: refusal(message.code.as_deref().unwrap_or_default()),
+                refusal: Refusal::from_code(message.code.as_deref().unwrap_or_default()),
                 to: message.to.as_deref().map(Name::from),
                 tag: tag(&message),
             },
@@ -128,9 +128,4 @@ fn place(message: &Message<'_>) -> Result<Place, Refusal> {
         (Some(epoch), Some(seq)) => Ok(Place { epoch, seq }),
         _ => Err(Refusal::Malformed("a room's event without its number")),
     }
-}
-
-/// The refusal with this code; one that a later server invented is taken as not understood.
-fn refusal(code: &str) -> Refusal {
-    Refusal::ALL.into_iter().find(|refusal| refusal.code() == code).unwrap_or(Refusal::UNKNOWN)
 }
