@@ -80,6 +80,11 @@ pub struct SignalArgs {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000", env = "ENISHI_LISTEN", value_delimiter = ',')]
     pub listen: Vec<SocketAddr>,
 
+    /// Also listen on the ports that other systems' clients have built in, each for its own: 3000 conic, 8080 zenn,
+    /// 8765 room mesh, 18080 Tony Bai, 9001 Socket.IO
+    #[arg(long, env = "ENISHI_COMPAT")]
+    pub compat: bool,
+
     /// Which driver runs the server
     #[arg(long, value_enum, default_value_t = Runtime::Mio, env = "ENISHI_RUNTIME")]
     pub runtime: Runtime,

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use enishi_core::dialect::Family;
 use enishi_core::server::{Listener, Server, ServerCommand, ServerConfig, ServerNotice};
 
 use crate::args::{self, SignalArgs};
@@ -37,9 +38,12 @@ pub fn run(args: SignalArgs, settings: &[Setting]) -> Result<u8, Failure> {
         return args::print(format!("{}token is {set}\n", config::report(settings)).as_bytes());
     }
 
-    let listeners = args.listen.iter().map(|&address| listen(address)).collect::<Result<Vec<_>, _>>()?;
-    let bound: Vec<SocketAddr> =
-        listeners.iter().map(std::net::TcpListener::local_addr).collect::<Result<_, _>>().context("cannot listen")?;
+    let wanted = wanted(&args);
+    let listeners = wanted.iter().map(|listener| listen(listener.address)).collect::<Result<Vec<_>, _>>()?;
+    // A port of 0 becomes a real one.
+    let bound =
+        listeners.iter().zip(&wanted).map(|(socket, wanted)| Ok(Listener { address: socket.local_addr()?, ..*wanted }));
+    let bound: Vec<Listener> = bound.collect::<io::Result<_>>().context("cannot listen")?;
     // A closed stderr is no reason to stop serving.
     let lines = Lines::start(output::stderr, || ()).context("cannot start a thread")?;
     log::start(&args.logging, lines.clone());
@@ -48,7 +52,7 @@ pub fn run(args: SignalArgs, settings: &[Setting]) -> Result<u8, Failure> {
         tracing::warn!("{warning}");
     }
     if token.is_none() {
-        for address in bound.iter().filter(|address| !address.ip().is_loopback()) {
+        for address in bound.iter().map(|listener| listener.address).filter(|address| !address.ip().is_loopback()) {
             tracing::warn!(
                 "listening on {address} without a token: whoever can reach it can use it; set one with --token-file"
             );
@@ -60,7 +64,7 @@ pub fn run(args: SignalArgs, settings: &[Setting]) -> Result<u8, Failure> {
         limits: args.limits.0,
         allow_origins: args.allow_origin,
         ice_servers: args.ice_server,
-        listeners: bound.into_iter().map(|address| Listener { address, only: None }).collect(),
+        listeners: bound,
         token,
         test_echo: args.test_echo,
     };
@@ -85,6 +89,20 @@ pub fn run(args: SignalArgs, settings: &[Setting]) -> Result<u8, Failure> {
     Ok(DONE)
 }
 
+/// Where to listen: for everybody where the flags say so, and with `--compat` for each system where its clients look.
+fn wanted(args: &SignalArgs) -> Vec<Listener> {
+    let mut wanted: Vec<_> = args.listen.iter().map(|&address| Listener { address, only: None }).collect();
+    if let (true, Some(first)) = (args.compat, args.listen.first()) {
+        for (family, port, _) in Family::DEFAULTS {
+            let address = SocketAddr::new(first.ip(), port);
+            if !args.listen.contains(&address) {
+                wanted.push(Listener { address, only: Some(family) });
+            }
+        }
+    }
+    wanted
+}
+
 fn listen(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
     sockets::listen(address).map_err(|error| {
         let hint = match error.kind() {
@@ -106,17 +124,18 @@ fn reason(error: &io::Error) -> String {
     words.to_lowercase()
 }
 
-fn announce(args: &SignalArgs, bound: &[SocketAddr], lines: &Lines) {
+fn announce(args: &SignalArgs, bound: &[Listener], lines: &Lines) {
     if args.logging.quiet {
         return;
     }
-    let reachable = reachable(bound);
+    let (for_all, compat): (Vec<Listener>, Vec<Listener>) = bound.iter().partition(|listener| listener.only.is_none());
+    let reachable = reachable(&for_all.iter().map(|listener| listener.address).collect::<Vec<_>>());
     if args.logging.log_format == LogFormat::Json {
         let urls = reachable.iter().map(|address| format!("ws://{address}/ws")).collect::<Vec<_>>().join(" ");
         tracing::info!(event = "listening", urls, "listening");
         return;
     }
-    for line in banner(args.runtime, &reachable) {
+    for line in banner(args.runtime, &reachable, &compat) {
         lines.line(line);
     }
 }
@@ -139,12 +158,19 @@ fn reachable(bound: &[SocketAddr]) -> Vec<SocketAddr> {
     reachable
 }
 
-fn banner(runtime: Runtime, reachable: &[SocketAddr]) -> Vec<String> {
+fn banner(runtime: Runtime, reachable: &[SocketAddr], compat: &[Listener]) -> Vec<String> {
     let mut lines = vec![format!("enishi {} is listening ({runtime:?})", env!("CARGO_PKG_VERSION")).to_lowercase()];
     for address in reachable {
         lines.push(format!("  ws://{address}/ws    every protocol"));
         lines.push(format!("  ws://{address}/v1    enishi.v1"));
         lines.push(format!("  http://{address}/    the endpoints"));
+    }
+    for listener in compat {
+        let known = Family::DEFAULTS.into_iter().find(|(family, _, _)| Some(*family) == listener.only);
+        if let Some((family, _, url)) = known {
+            let url = url.replace("HOST", &listener.address.to_string());
+            lines.push(format!("  {url}    {} only", family.name()));
+        }
     }
     let Some(first) = reachable.first() else { return lines };
     let usual = reachable.iter().any(|address| address.to_string() == USUAL);
@@ -163,10 +189,10 @@ mod tests {
 
     #[test]
     fn the_banner_says_what_to_type() {
-        let usual = banner(Runtime::Mio, &[USUAL.parse().unwrap()]).join("\n");
+        let usual = banner(Runtime::Mio, &[USUAL.parse().unwrap()], &[]).join("\n");
         assert!(usual.contains("is listening (mio)\n  ws://127.0.0.1:3000/ws"), "{usual}");
         assert!(usual.contains("enishi peer --role answer --id bob\n"), "{usual}");
-        let other = banner(Runtime::Smol, &["[::1]:9".parse().unwrap()]).join("\n");
+        let other = banner(Runtime::Smol, &["[::1]:9".parse().unwrap()], &[]).join("\n");
         assert!(other.contains("--target bob --signal ws://[::1]:9/ws\n"), "{other}");
     }
 

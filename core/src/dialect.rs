@@ -56,6 +56,28 @@ pub enum Family {
     SocketIo,
 }
 
+impl Family {
+    /// The port that the system's clients have built in, and its path, as a person would type them.
+    pub const DEFAULTS: [(Family, u16, &'static str); 5] = [
+        (Family::Conic, 3000, "ws://HOST/ws"),
+        (Family::Zenn, 8080, "ws://HOST/ws"),
+        (Family::Mesh, 8765, "ws://HOST/"),
+        (Family::TonyBai, 18080, "ws://HOST/register"),
+        (Family::SocketIo, 9001, "http://HOST/socket.io/"),
+    ];
+
+    /// The name, as logs print it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Conic => "conic",
+            Family::Zenn => "zenn",
+            Family::Mesh => "room mesh",
+            Family::TonyBai => "Tony Bai",
+            Family::SocketIo => "Socket.IO",
+        }
+    }
+}
+
 /// By which path a WebSocket came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Door {
