@@ -3,6 +3,14 @@
 //! A server has one [`Codec`] per connection, a client one [`ClientCodec`]. A codec knows its own connection and
 //! nothing else: no room, no other client. Everything it is given by a remote is hostile.
 
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
 use std::time::Duration;
 
 use crate::ids::Ids;
