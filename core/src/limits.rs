@@ -153,3 +153,12 @@ pub const HELD_SIGNALS: usize = 1024;
 
 /// Pairs of addresses whose peer an agent remembers. More are looked up anew.
 pub const ROUTES: usize = 1024;
+
+/// Relay addresses that an agent allocates at once: each costs its TURN server a port.
+pub const RELAYS: usize = 8;
+
+/// Addresses that an agent asks one TURN server to let through: what remote candidates can make it ask for.
+pub const RELAY_PERMISSIONS: usize = 200;
+
+/// ICE servers that an agent takes from its signaling server.
+pub const ICE_SERVERS: usize = 16;
