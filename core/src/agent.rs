@@ -430,7 +430,10 @@ impl Agent {
         };
         match usable.iter().map(known).collect::<Option<Vec<_>>>() {
             Some(servers) => self.peers.use_turn(now, servers, &mut self.from_peers),
-            None => self.notice(AgentNotice::TurnServers(usable)),
+            None => {
+                self.peers.await_turn();
+                self.notice(AgentNotice::TurnServers(usable));
+            }
         }
     }
 

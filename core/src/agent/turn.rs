@@ -68,6 +68,8 @@ pub(super) enum Received {
 #[derive(Debug)]
 pub(super) struct Relays {
     servers: Vec<TurnServer>,
+    /// Their addresses are being looked up.
+    awaited: bool,
     clock: WallClock,
     epoch: Instant,
     allocations: Vec<Allocation>,
@@ -106,17 +108,22 @@ enum State {
 impl Relays {
     /// None yet. The clock is for telling who was refused that his credentials had expired.
     pub(super) fn new(now: Instant, clock: WallClock, servers: Vec<TurnServer>) -> Self {
-        Relays { servers, clock, epoch: now, allocations: Vec::new() }
+        Relays { servers, awaited: false, clock, epoch: now, allocations: Vec::new() }
     }
 
     /// Other servers, or the same with fresh credentials, for what is allocated from now on.
     pub(super) fn use_servers(&mut self, servers: Vec<TurnServer>) {
-        self.servers = servers;
+        (self.servers, self.awaited) = (servers, false);
     }
 
-    /// Whether there are servers to ask.
+    /// Servers will be given once their addresses are known.
+    pub(super) fn await_servers(&mut self) {
+        self.awaited = true;
+    }
+
+    /// Whether there are servers to ask, or will be.
     pub(super) fn has_servers(&self) -> bool {
-        !self.servers.is_empty()
+        self.awaited || !self.servers.is_empty()
     }
 
     /// Asks for an address at each server from each socket that can reach it, unless that was done.

@@ -24,7 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Ring 2: no room, no other client.
     ("dialect", &["clock", "ids", "limits", "machine", "signal", "trace", "turn"]),
     // Ring 3.
-    ("http", &["clock", "limits"]),
+    ("http", &["clock", "ids", "limits"]),
     // Ring 4: the machines, which do not know each other.
     (
         "agent",
@@ -32,7 +32,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "server",
-        &["arena", "clock", "deadlines", "dialect", "http", "hub", "ids", "limits", "machine", "signal", "trace", "turn"],
+        &[
+            "arena",
+            "clock",
+            "deadlines",
+            "dialect",
+            "http",
+            "hub",
+            "ids",
+            "limits",
+            "machine",
+            "signal",
+            "trace",
+            "turn",
+        ],
     ),
 ];
 

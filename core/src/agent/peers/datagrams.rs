@@ -66,12 +66,20 @@ impl Peers {
         self.settle(now, out);
     }
 
+    /// TURN servers will come by [`Peers::use_turn`].
+    pub(in crate::agent) fn await_turn(&mut self) {
+        self.relays.await_servers();
+    }
+
     /// Gives a connection its server-reflexive and relayed candidates, as they come.
     pub(super) fn gather(&mut self, now: Instant, name: &Name, out: &mut Vec<PeersEffect>) {
         let Some(remote) = self.remotes.get_mut(name) else { return };
         remote.gathering = true;
         if !self.settings.relay_only {
             self.gather_reflexive(now, name, out);
+        } else if !self.relays.has_servers() {
+            let why = "only relayed paths are allowed, but there is no TURN server; name one, or allow others";
+            out.push(PeersEffect::Notice(AgentNotice::Warning(why.to_owned())));
         }
         self.gather_relayed(now, name, out);
     }
