@@ -2,6 +2,7 @@
 
 mod agents;
 mod conformance;
+mod coturn;
 mod e2e;
 mod enishi_v1;
 mod hub;
