@@ -24,6 +24,7 @@ pub type Datagram = (SocketAddr, SocketAddr, Vec<u8>);
 #[derive(Debug)]
 pub struct VirtualTurn {
     server: TurnServer,
+    user: Credentials,
     start: Instant,
     next_port: u16,
     relays: BTreeSet<SocketAddr>,
@@ -34,9 +35,20 @@ pub struct VirtualTurn {
 impl VirtualTurn {
     /// One that knows these credentials.
     pub fn new(start: Instant, user: &Credentials) -> Self {
-        let mut server = TurnServer::new(TransportType::Udp, ADDRESS, "enishi.example".to_owned());
-        server.add_user(user.username.clone(), user.password.clone());
-        VirtualTurn { server, start, next_port: FIRST_PORT, relays: BTreeSet::new(), passed_on: 0 }
+        VirtualTurn {
+            server: server(user),
+            user: user.clone(),
+            start,
+            next_port: FIRST_PORT,
+            relays: BTreeSet::new(),
+            passed_on: 0,
+        }
+    }
+
+    /// Its process dies and is started anew: it knows its user, and nothing else.
+    pub fn restart(&mut self) {
+        self.server = server(&self.user);
+        self.relays.clear();
     }
 
     /// Whether a datagram to this address is for it.
@@ -83,6 +95,12 @@ impl VirtualTurn {
         }
         sent
     }
+}
+
+fn server(user: &Credentials) -> TurnServer {
+    let mut server = TurnServer::new(TransportType::Udp, ADDRESS, "enishi.example".to_owned());
+    server.add_user(user.username.clone(), user.password.clone());
+    server
 }
 
 fn build(answer: TransmitBuild<DelayedMessageOrChannelSend<Vec<u8>>>) -> Datagram {

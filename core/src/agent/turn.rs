@@ -5,6 +5,9 @@
 //! permission is asked for when a connection first sends to an address, a channel (four bytes of overhead instead of
 //! 36) when more than connectivity checks goes there. The library refreshes all of them.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -73,6 +76,8 @@ pub(super) struct Relays {
     clock: WallClock,
     epoch: Instant,
     allocations: Vec<Allocation>,
+    /// [`TurnEffect::Done`] is still to be told.
+    owing: bool,
 }
 
 /// One address on a TURN server, or the wish for one.
@@ -108,7 +113,7 @@ enum State {
 impl Relays {
     /// None yet. The clock is for telling who was refused that his credentials had expired.
     pub(super) fn new(now: Instant, clock: WallClock, servers: Vec<TurnServer>) -> Self {
-        Relays { servers, awaited: false, clock, epoch: now, allocations: Vec::new() }
+        Relays { servers, awaited: false, clock, epoch: now, allocations: Vec::new(), owing: false }
     }
 
     /// Other servers, or the same with fresh credentials, for what is allocated from now on.
@@ -140,10 +145,8 @@ impl Relays {
             }
             self.allocations.push(Allocation::new(now, server.clone(), local));
         }
-        self.timeout(now, out);
-        if !self.is_allocating() {
-            out.push(TurnEffect::Done);
-        }
+        self.owing = true;
+        self.drive(now, out);
     }
 
     /// Whether an answer is still missing.
@@ -207,25 +210,30 @@ impl Relays {
         live.map(|allocation| allocation.wake).min()
     }
 
+    /// Gives one address back and asks for another at the same server: that may have been started anew and have
+    /// forgotten it, which nothing but silence tells.
+    pub(super) fn renew(&mut self, now: Instant, relay: SocketAddr, out: &mut Vec<TurnEffect>) {
+        let time = self.time(now);
+        let Some(allocation) = self.allocations.iter_mut().find(|of| of.state == State::Made(relay)) else { return };
+        allocation.release(time, out);
+        let address = allocation.server.address;
+        // The credentials may be newer ones.
+        let server = self.servers.iter().find(|server| server.address == address).unwrap_or(&allocation.server);
+        *allocation = Allocation::new(now, server.clone(), allocation.local);
+        self.drive(now, out);
+    }
+
     /// Gives all addresses back. If that is lost they lapse by themselves.
     pub(super) fn release(&mut self, now: Instant, out: &mut Vec<TurnEffect>) {
         let time = self.time(now);
         for mut allocation in std::mem::take(&mut self.allocations) {
-            // A second later nothing holds it back that was sent before.
-            let later = time + Duration::from_secs(1);
-            let deleted = contained(|| allocation.client.delete(time).is_ok());
-            if deleted == Ok(true)
-                && let Ok(Some(transmit)) = contained(|| allocation.client.poll_transmit(later))
-            {
-                let (local, remote) = (allocation.local, allocation.server.address);
-                out.push(TurnEffect::Transmit { local, remote, bytes: transmit.data.to_vec() });
-            }
+            allocation.release(time, out);
         }
     }
 
     /// Lets each client do what it has to, and tells when the last answer is there.
     fn drive(&mut self, now: Instant, out: &mut Vec<TurnEffect>) {
-        let (was_allocating, time, unix) = (self.is_allocating(), self.time(now), self.clock.unix(now));
+        let (time, unix) = (self.time(now), self.clock.unix(now));
         for allocation in self.allocations.iter_mut().filter(|of| of.state != State::Over) {
             let driven = contained(|| {
                 let mut told = Vec::new();
@@ -241,7 +249,7 @@ impl Relays {
                 Err(panic) => allocation.fail(&format!("the client failed over what it sent: {panic}"), out),
             }
         }
-        if was_allocating && !self.is_allocating() {
+        if !self.is_allocating() && std::mem::take(&mut self.owing) {
             out.push(TurnEffect::Done);
         }
     }
@@ -294,6 +302,18 @@ impl Allocation {
             // The permission is on its way; what it holds up is said again by ICE.
             Ok(None) | Err(SendError::NoPermission) => {}
             Err(_) => {}
+        }
+    }
+
+    fn release(&mut self, time: Nanos, out: &mut Vec<TurnEffect>) {
+        // A second later nothing holds it back that was sent before.
+        let later = time + Duration::from_secs(1);
+        let released = contained(|| {
+            let deleted = self.client.delete(time).is_ok();
+            self.client.poll_transmit(later).filter(|_| deleted).map(|transmit| transmit.data.to_vec())
+        });
+        if let Ok(Some(bytes)) = released {
+            out.push(TurnEffect::Transmit { local: self.local, remote: self.server.address, bytes });
         }
     }
 

@@ -124,6 +124,23 @@ fn a_call_outlives_the_first_allocation() {
 }
 
 #[test]
+fn a_call_outlives_the_turn_server() {
+    let mut world = connected(world(11), relay_only, relay_only);
+    for time in 0..3 {
+        world.turn.as_mut().expect("a TURN server").restart();
+        let text = format!("after {time}");
+        world.say(0, &text);
+        world.say(1, &text);
+        let both = |world: &World| (0..2).all(|i| world.texts(i).last() == Some(&text.as_str()));
+        world.until(SECOND * 25, "both hear it on the same channel", both);
+        world.run(SECOND * 20);
+    }
+    let opened = |n: &AgentNotice| matches!(n, AgentNotice::ChannelOpened { .. });
+    assert_eq!((world.count(0, opened), world.count(1, opened)), (1, 1));
+    assert_eq!(world.turn.as_ref().map(VirtualTurn::relays), Some(2));
+}
+
+#[test]
 fn relays_are_given_back_with_the_last_connection() {
     let mut world = connected(world(6), relay_only, relay_only);
     assert_eq!(world.turn.as_ref().map(VirtualTurn::relays), Some(2));

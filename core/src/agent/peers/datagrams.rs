@@ -177,6 +177,23 @@ impl Peers {
         }
     }
 
+    /// A connection lost its path. If that went over a relay of ours, and nobody else's does, the relay is suspect too.
+    pub(super) fn doubt_relay(&mut self, now: Instant, name: &Name, out: &mut Vec<PeersEffect>) {
+        let relay_of = |remote: &Remote| {
+            let stats = remote.peer.stats();
+            stats.path.map(|(local, _)| local).filter(|_| stats.relayed)
+        };
+        let Some(relay) = self.remotes.get(name).and_then(relay_of) else { return };
+        let mut others = self.remotes.iter().filter(|(other, remote)| {
+            *other != name && remote.state == PeerState::Connected && relay_of(remote) == Some(relay)
+        });
+        if others.next().is_none() {
+            let mut effects = Vec::new();
+            self.relays.renew(now, relay, &mut effects);
+            self.relayed(now, effects, out);
+        }
+    }
+
     /// Without a connection no relay is needed.
     pub(super) fn release_relays(&mut self, now: Instant, out: &mut Vec<PeersEffect>) {
         let mut effects = Vec::new();

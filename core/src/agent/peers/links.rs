@@ -188,6 +188,9 @@ impl Peers {
             PeerEffect::State(state) => {
                 remote.state = state;
                 remote.absence_told |= state == PeerState::Connected;
+                if state == PeerState::Disconnected {
+                    self.doubt_relay(now, name, out);
+                }
                 AgentNotice::Peer { id, state }
             }
             PeerEffect::Failed(PeerFault::NoPath) if !remote.unanswered.is_empty() => {
