@@ -15,10 +15,11 @@ const UDP_BUFFER_BYTES: usize = 4 << 20;
 /// Each host candidate is paired with each remote one; more than a machine with containers has are of no use.
 const MAX_HOSTS: usize = 16;
 
-/// Addresses that nobody has (RFC 5737, RFC 3849): only the default route leads there.
-const NOWHERE: [SocketAddr; 2] = [
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9),
-    SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)), 9),
+/// Public addresses far away, of a root name server: what goes there takes the default route. Nothing is sent. Those for
+/// documentation would not do, for laboratories have them on their own networks.
+const FAR_AWAY: [SocketAddr; 2] = [
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 41, 0, 4)), 53),
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0x2001, 0x503, 0xba3e, 0, 0, 0, 2, 0x30)), 53),
 ];
 
 /// Listens for TCP connections.
@@ -57,7 +58,7 @@ pub fn bind_hosts(loopback: bool) -> io::Result<Vec<UdpSocket>> {
 /// # Errors
 /// There is no default route, or no socket can be bound.
 pub fn bind_default_route() -> io::Result<Vec<UdpSocket>> {
-    let hosts: Vec<IpAddr> = NOWHERE.into_iter().filter_map(source_towards).collect();
+    let hosts: Vec<IpAddr> = FAR_AWAY.into_iter().filter_map(source_towards).collect();
     if hosts.is_empty() {
         return Err(io::Error::other("this machine has no default route"));
     }

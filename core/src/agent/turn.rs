@@ -3,7 +3,8 @@
 //! One [`Allocation`] per TURN server and socket that can reach it, shared by all connections. What a connection
 //! sends from a relay's address is wrapped and goes to the TURN server; what the server passes on is unwrapped. A
 //! permission is asked for when a connection first sends to an address, a channel (four bytes of overhead instead of
-//! 36) when more than connectivity checks goes there. The library refreshes all of them.
+//! 36) when more than connectivity checks goes there. The library refreshes all of them. It draws its transaction ids
+//! itself: in these bytes, though not in their times and lengths, two runs with one seed differ.
 
 #[cfg(test)]
 mod tests;
@@ -78,6 +79,8 @@ pub(super) struct Relays {
     allocations: Vec<Allocation>,
     /// [`TurnEffect::Done`] is still to be told.
     owing: bool,
+    /// What was told of failures since the last allocation: from each socket the same is no news.
+    failures: BTreeSet<String>,
 }
 
 /// One address on a TURN server, or the wish for one.
@@ -113,7 +116,15 @@ enum State {
 impl Relays {
     /// None yet. The clock is for telling who was refused that his credentials had expired.
     pub(super) fn new(now: Instant, clock: WallClock, servers: Vec<TurnServer>) -> Self {
-        Relays { servers, awaited: false, clock, epoch: now, allocations: Vec::new(), owing: false }
+        Relays {
+            servers,
+            awaited: false,
+            clock,
+            epoch: now,
+            allocations: Vec::new(),
+            owing: false,
+            failures: BTreeSet::new(),
+        }
     }
 
     /// Other servers, or the same with fresh credentials, for what is allocated from now on.
@@ -137,7 +148,7 @@ impl Relays {
         for (server, &local) in self.servers.iter().flat_map(|server| hosts.iter().map(move |host| (server, host))) {
             let address = server.address;
             if local.is_ipv4() != address.is_ipv4()
-                || (local.ip().is_loopback() && !address.ip().is_loopback())
+                || local.ip().is_loopback() != address.ip().is_loopback()
                 || self.allocations.len() >= limits::RELAYS
                 || self.allocations.iter().any(|made| (made.local, made.server.address) == (local, address))
             {
@@ -146,6 +157,7 @@ impl Relays {
             self.allocations.push(Allocation::new(now, server.clone(), local));
         }
         self.owing = true;
+        self.failures.clear();
         self.drive(now, out);
     }
 
@@ -192,7 +204,9 @@ impl Relays {
         let time = self.time(now);
         let same = |of: &&mut Allocation| (of.local, of.server.address) == (local, remote);
         let Some(allocation) = self.allocations.iter_mut().find(same) else { return Received::NotOurs };
-        let received = allocation.receive(time, bytes, self.clock.unix(now), out);
+        let mut told = Vec::new();
+        let received = allocation.receive(time, bytes, self.clock.unix(now), &mut told);
+        self.tell(told, out);
         self.drive(now, out);
         received
     }
@@ -234,24 +248,28 @@ impl Relays {
     /// Lets each client do what it has to, and tells when the last answer is there.
     fn drive(&mut self, now: Instant, out: &mut Vec<TurnEffect>) {
         let (time, unix) = (self.time(now), self.clock.unix(now));
+        let mut told = Vec::new();
         for allocation in self.allocations.iter_mut().filter(|of| of.state != State::Over) {
-            let driven = contained(|| {
-                let mut told = Vec::new();
-                let wake = allocation.drive(time, unix, &mut told);
-                (wake, told)
-            });
-            match driven {
-                Ok((wake, told)) => {
-                    out.extend(told);
+            match contained(|| allocation.drive(time, unix, &mut told)) {
+                Ok(wake) => {
                     let at = self.epoch + Duration::from_nanos(u64::try_from(wake.as_nanos()).unwrap_or(0));
                     allocation.wake = at.max(now + SHORTEST_SLEEP);
                 }
-                Err(panic) => allocation.fail(&format!("the client failed over what it sent: {panic}"), out),
+                Err(panic) => allocation.fail(&format!("the client failed over what it sent: {panic}"), &mut told),
             }
         }
+        self.tell(told, out);
         if !self.is_allocating() && std::mem::take(&mut self.owing) {
             out.push(TurnEffect::Done);
         }
+    }
+
+    fn tell(&mut self, told: Vec<TurnEffect>, out: &mut Vec<TurnEffect>) {
+        let mut is_news = |effect: &TurnEffect| match effect {
+            TurnEffect::Failed(why) => self.failures.insert(why.clone()),
+            _ => true,
+        };
+        out.extend(told.into_iter().filter(|effect| is_news(effect)));
     }
 
     fn time(&self, now: Instant) -> Nanos {

@@ -168,6 +168,15 @@ fn allocations_are_bounded_and_only_from_sockets_that_reach_the_server() {
     let many: Vec<_> = (1..100).map(|n| SocketAddr::from(([192, 0, 2, n], 1))).collect();
     pair.relays.allocate(pair.now, &many, &mut Vec::new());
     assert_eq!(pair.relays.allocations.len(), limits::RELAYS);
+
+    // None answers, which is told once.
+    let mut told = Vec::new();
+    while let Some(at) = pair.relays.next_timeout() {
+        pair.relays.timeout(at, &mut told);
+    }
+    told.retain(|effect| !matches!(effect, TurnEffect::Transmit { .. }));
+    let [TurnEffect::Failed(why), TurnEffect::Done] = &told[..] else { panic!("{told:?}") };
+    assert!(why.contains("it does not answer"), "{why}");
 }
 
 #[test]
