@@ -7,7 +7,7 @@
 //! for byte. Both ids are known to both sides before the first offer.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::agent::AgentNotice;
@@ -129,6 +129,8 @@ struct Remote {
     absence_told: bool,
     /// Waits for the answers of STUN and TURN servers.
     gathering: bool,
+    /// Whom relays were asked to let through for it.
+    permitted: BTreeSet<IpAddr>,
     /// Signals were lost: ICE has to restart.
     interrupted: bool,
     restarted: Option<Instant>,

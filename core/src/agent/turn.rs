@@ -39,6 +39,9 @@ const SENDS: u32 = 5;
 /// The wake-up of a client is at least so far away: no TURN server can make the machine spin.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 
+/// Permissions of one allocation. Each connection is bounded for itself; this bounds what those before it left behind.
+const PERMISSIONS: usize = limits::PEERS * limits::RELAY_PERMISSIONS;
+
 /// How often a client may have something more to do at once.
 const ROUNDS: usize = 64;
 
@@ -174,7 +177,7 @@ impl Relays {
         })
     }
 
-    /// Sends from a relay. `false`: this is the address of none, and nothing was done.
+    /// Sends from a relay. `false`: this is the address of none (any more), and nothing was done.
     pub(super) fn send(
         &mut self,
         now: Instant,
@@ -304,7 +307,7 @@ impl Allocation {
             return;
         }
         if !self.permitted.contains(&peer.ip()) {
-            if self.permitted.len() >= limits::RELAY_PERMISSIONS {
+            if self.permitted.len() >= PERMISSIONS {
                 return;
             }
             self.permitted.insert(peer.ip());
@@ -312,7 +315,11 @@ impl Allocation {
             let _ = self.client.create_permission(TransportType::Udp, peer.ip(), time);
         }
         let is_check = bytes.first().is_some_and(|first| *first < 4); // STUN (RFC 7983)
-        if !is_check && self.client.have_permission(TransportType::Udp, peer.ip()) && self.channels.insert(peer) {
+        if !is_check
+            && self.channels.len() < limits::RELAY_CHANNELS
+            && self.client.have_permission(TransportType::Udp, peer.ip())
+            && self.channels.insert(peer)
+        {
             let _ = self.client.bind_channel(TransportType::Udp, peer, time);
         }
         match self.client.send_to(TransportType::Udp, peer, bytes, time) {
@@ -458,7 +465,7 @@ impl Allocation {
             }
             TurnEvent::PermissionCreateFailed(_, peer) => {
                 self.permitted.remove(&peer);
-                if self.denied.len() < limits::RELAY_PERMISSIONS && self.denied.insert(peer) {
+                if self.denied.len() < PERMISSIONS && self.denied.insert(peer) {
                     let server = self.server.address;
                     out.push(TurnEffect::Denied(format!("TURN server {server} lets nothing through to {peer}")));
                 }

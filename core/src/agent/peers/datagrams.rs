@@ -42,16 +42,23 @@ impl Peers {
     pub(super) fn transmit(
         &mut self,
         now: Instant,
+        name: &Name,
         local: SocketAddr,
         remote: SocketAddr,
         bytes: Vec<u8>,
         out: &mut Vec<PeersEffect>,
     ) {
-        let mut effects = Vec::new();
-        if self.relays.send(now, local, remote, &bytes, &mut effects) {
+        if self.settings.hosts.contains(&local) {
+            return out.push(PeersEffect::Datagram { local, remote, bytes });
+        }
+        let Some(of) = self.remotes.get_mut(name) else { return };
+        if of.permitted.len() < limits::RELAY_PERMISSIONS {
+            of.permitted.insert(remote.ip());
+        }
+        if of.permitted.contains(&remote.ip()) {
+            let mut effects = Vec::new();
+            self.relays.send(now, local, remote, &bytes, &mut effects);
             self.relayed(now, effects, out);
-        } else if self.settings.hosts.contains(&local) {
-            out.push(PeersEffect::Datagram { local, remote, bytes });
         }
     }
 

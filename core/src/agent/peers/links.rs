@@ -1,5 +1,6 @@
 //! One connection: from its creation over what it wants and tells to its end.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::{Peers, PeersEffect, Remote, SHORTEST_SLEEP, Timer, detail, fail, lost_messages};
@@ -62,6 +63,7 @@ impl Peers {
             absent: false,
             absence_told: false,
             gathering: false,
+            permitted: BTreeSet::new(),
             interrupted: false,
             restarted: None,
             closing: false,
@@ -168,7 +170,7 @@ impl Peers {
     pub(super) fn settle(&mut self, now: Instant, out: &mut Vec<PeersEffect>) {
         while let Some((name, effect)) = self.work.pop_front() {
             match effect {
-                PeerEffect::Transmit { local, remote, bytes } => self.transmit(now, local, remote, bytes, out),
+                PeerEffect::Transmit { local, remote, bytes } => self.transmit(now, &name, local, remote, bytes, out),
                 PeerEffect::Signal(signal) => self.signal(now, name, signal, out),
                 PeerEffect::Skipped(what) => detail(out, format!("{}: {what}", name.as_str())),
                 effect => self.tell(now, &name, effect, out),
