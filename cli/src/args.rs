@@ -17,8 +17,9 @@ use crate::failure::{DONE, Failure};
 use crate::limit_flags::LimitFlags;
 use crate::log::LogFormat;
 use crate::runtime::Runtime;
+use crate::turn::{CredentialsArgs, IssuerArgs, PathArgs};
 use crate::url::WsUrl;
-use crate::{peer, signal};
+use crate::{peer, signal, turn};
 
 const TEMPLATE: &str = "{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
 
@@ -40,6 +41,10 @@ Examples:
   enishi peer --role offer --id alice --target bob      then type: send chat hello
   enishi peer --role offer --target bob --json --exec 'send chat hello; wait message; quit'";
 
+const TURN_EXAMPLES: &str = "\
+Example:
+  enishi turn-credentials --secret-file turn-secret --user alice --uris turn:turn.example:3478?transport=udp";
+
 const PEER_AFTER: &str = "\
 Type `help` at the prompt for the commands. Exit codes: 0 done, 1 failed, 2 usage, 3 could not connect.";
 
@@ -60,6 +65,9 @@ pub enum Command {
     /// Run a peer: data channels from a terminal or a script
     #[command(before_help = PEER_EXAMPLES, after_help = PEER_AFTER, help_template = TEMPLATE)]
     Peer(Box<PeerArgs>),
+    /// Print credentials for a TURN server that shares a secret with you
+    #[command(before_help = TURN_EXAMPLES, help_template = TEMPLATE)]
+    TurnCredentials(CredentialsArgs),
     /// Print a script that completes enishi's arguments
     #[command(after_help = "Example: enishi completions bash > ~/.local/share/bash-completion/completions/enishi")]
     Completions {
@@ -100,6 +108,9 @@ pub struct SignalArgs {
     /// File with the token that clients have to present (or set ENISHI_TOKEN)
     #[arg(long, value_name = "FILE", env = "ENISHI_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub turn: IssuerArgs,
 
     /// TOML file with any of these flags as keys; flags and the environment come first
     #[arg(long, value_name = "FILE", env = "ENISHI_CONFIG")]
@@ -178,6 +189,9 @@ pub struct PeerArgs {
     #[arg(long, value_name = "HOST:PORT", env = "ENISHI_STUN", value_delimiter = ',')]
     pub stun: Vec<String>,
 
+    #[command(flatten)]
+    pub path: PathArgs,
+
     /// Which driver runs the peer
     #[arg(long, value_enum, default_value_t = Runtime::Mio, env = "ENISHI_RUNTIME")]
     pub runtime: Runtime,
@@ -231,6 +245,7 @@ pub fn run(typed: Typed) -> Result<u8, Failure> {
     match typed.cli.command {
         Command::Signal(args) => signal::run(*args, &typed.settings),
         Command::Peer(args) => peer::run(*args),
+        Command::TurnCredentials(args) => turn::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "enishi", &mut script);

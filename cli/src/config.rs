@@ -158,7 +158,11 @@ fn checked(text: &str, place: &str) -> Result<String, Failure> {
     Ok(token.to_owned())
 }
 
-fn read(path: &Path) -> Result<String, String> {
+/// Reads a small text file.
+///
+/// # Errors
+/// A clause for a person.
+pub fn read(path: &Path) -> Result<String, String> {
     use std::io::Read;
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
@@ -227,7 +231,8 @@ fn plain(value: &DeValue<'_>) -> Option<String> {
 
 /// clap's id of a flag: derived ones have underscores.
 fn id(flag: &str) -> String {
-    let derived = ["allow-origin", "ice-server", "token-file", "log-format"];
+    let derived =
+        ["allow-origin", "ice-server", "token-file", "log-format", "turn-secret-file", "turn-uri", "turn-ttl"];
     if derived.contains(&flag) { flag.replace('-', "_") } else { flag.to_owned() }
 }
 

@@ -19,6 +19,7 @@ mod runtime;
 mod script;
 mod signal;
 mod sockets;
+mod turn;
 mod url;
 
 fn main() -> std::process::ExitCode {

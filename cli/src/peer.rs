@@ -25,6 +25,7 @@ use enishi_core::agent::{self, Agent, AgentCommand, AgentConfig, AgentNotice};
 use enishi_core::dialect::Dialect;
 use enishi_core::peer::{ChannelSpec, PeerState};
 use enishi_core::signal::Name;
+use enishi_core::turn::{Credentials, TurnUri};
 
 use crate::args::{PeerArgs, Role};
 use crate::commands;
@@ -38,6 +39,7 @@ use crate::repl::{self, Heard, Input, Prompt};
 use crate::runtime::{self, Driver, Handle};
 use crate::script::{Do, Script, Source};
 use crate::sockets;
+use crate::turn::{self, IcePolicy};
 
 /// Notices and lines that wait for the director; a driver that is faster than the output waits here.
 const NOTICES: usize = 1024;
@@ -64,8 +66,7 @@ enum Told {
 /// A flag is wrong, or there is no socket, thread or driver to be had.
 pub fn run(args: PeerArgs) -> Result<u8, Failure> {
     let exec = args.exec.as_deref().map(|list| checked(list, args.dialect)).transpose()?;
-    let udp = sockets::bind_hosts(args.signal.is_loopback())
-        .context("cannot open a UDP socket on any address of this machine")?;
+    let udp = bind(&args)?;
     let (config, warnings) = configure(&args, &udp)?;
     let (now, unix, seed) = runtime::start()?;
     let agent = Agent::new(now, unix, seed, config);
@@ -91,13 +92,16 @@ pub fn run(args: PeerArgs) -> Result<u8, Failure> {
     };
     let direct = move || director.run(&ears);
     let director = thread::Builder::new().name("director".into()).spawn(direct).context("cannot start a thread")?;
-    let lines = told.clone();
+    let (lines, finder, finders_voice) = (told.clone(), handle.clone(), voice.clone());
     let feed = move || feed(input, &wanted, &handle, &lines);
     thread::Builder::new().name("input".into()).spawn(feed).context("cannot start a thread")?;
 
     let mut watch = Watch::default();
     let mut code = DONE;
     let ran = driver.run(|notice| {
+        if let AgentNotice::TurnServers(named) = &notice {
+            find_turn(named.clone(), finder.clone(), finders_voice.clone());
+        }
         let verdict = watch.verdict(&notice);
         let heard = told.send(Told::Notice(notice));
         match (verdict, heard) {
@@ -118,6 +122,27 @@ pub fn run(args: PeerArgs) -> Result<u8, Failure> {
     // What a script could not finish because it was stopped is no failure of it.
     let failed = failed && !asked.load(Ordering::Relaxed);
     Ok(if code == DONE && failed { FAILED } else { code })
+}
+
+/// The UDP sockets: what the policy lets a remote peer know, or where TURN servers can be reached from.
+fn bind(args: &PeerArgs) -> anyhow::Result<Vec<UdpSocket>> {
+    if args.path.ice_policy == IcePolicy::DefaultRoute {
+        return sockets::bind_default_route()
+            .context("cannot open a UDP socket for --ice-policy default-route; try --ice-policy all");
+    }
+    let loopback = args.signal.is_loopback() || turn::is_local(&args.path);
+    sockets::bind_hosts(loopback).context("cannot open a UDP socket on any address of this machine")
+}
+
+/// Finds TURN servers that the signaling server named by name. A thread, for the resolver takes its time.
+fn find_turn(named: Vec<(TurnUri, Credentials)>, handle: Handle<AgentCommand>, voice: Voice) {
+    let find = move || {
+        let (servers, warnings) = turn::look_up(&named);
+        warnings.into_iter().for_each(|warning| voice.status(Level::Warn, warning));
+        handle.send(AgentCommand::UseTurn(servers));
+    };
+    // Without a thread there is no relay; direct paths serve.
+    let _ = thread::Builder::new().name("lookup".into()).spawn(find);
 }
 
 /// Ends the program from outside of the script: by a signal, or because nobody reads stdout any more.
@@ -309,6 +334,8 @@ fn configure(args: &PeerArgs, udp: &[UdpSocket]) -> Result<(AgentConfig, Vec<Str
             Err(why) => warnings.push(format!("going on without the STUN server {}: {why}", server.escape_debug())),
         }
     }
+    let (turn, without) = turn::servers(&args.path)?;
+    warnings.extend(without);
     let channel = ChannelSpec {
         label: args.channel.clone(),
         ordered: !args.unordered,
@@ -328,6 +355,8 @@ fn configure(args: &PeerArgs, udp: &[UdpSocket]) -> Result<(AgentConfig, Vec<Str
         channel,
         hosts: udp.iter().map(UdpSocket::local_addr).collect::<Result<_, _>>().context("cannot use a UDP socket")?,
         stun,
+        turn,
+        relay_only: args.path.ice_policy == IcePolicy::Relay,
         channel_buffer_bytes: args.channel_buffer,
     };
     Ok((config, warnings))

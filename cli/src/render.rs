@@ -130,7 +130,7 @@ impl Renderer {
                 line(Level::Warn, format!("refused: {refusal}; give one with --token-file or ENISHI_TOKEN"))
             }
             AgentNotice::Refused { refusal, to: None } => line(Level::Warn, format!("refused: {refusal}")),
-            AgentNotice::CommandFailed(why) => line(Level::Warn, Escaped(why).to_string()),
+            AgentNotice::CommandFailed(why) | AgentNotice::Warning(why) => line(Level::Warn, Escaped(why).to_string()),
             AgentNotice::Peer { id, state } => line(Level::Info, format!("{id}: {}", state_word(*state))),
             AgentNotice::PeerFailed { id, fault } => {
                 line(Level::Warn, format!("{id}: the connection failed: {}", fault_clause(fault)))
@@ -215,7 +215,8 @@ fn event(unix: Duration, notice: &AgentNotice) -> Option<Value> {
         AgentNotice::Listed(names) => ("listed", json!({ "ids": texts(names) })),
         AgentNotice::Peers(peers) => ("peers", json!({ "peers": peers.iter().map(peer_json).collect::<Vec<_>>() })),
         AgentNotice::Ended => ("ended", json!({})),
-        AgentNotice::Detail(_) => return None,
+        AgentNotice::Warning(why) => ("warning", json!({ "why": why })),
+        AgentNotice::Detail(_) | AgentNotice::TurnServers(_) => return None,
     };
     event["type"] = kind.into();
     event["ts"] = rfc3339(unix).into();
@@ -243,6 +244,7 @@ fn peer_json((id, state, stats): &(Name, PeerState, PeerStats)) -> Value {
         "state": state_word(*state),
         "local": stats.path.map(|(local, _)| local.to_string()),
         "remote": stats.path.map(|(_, remote)| remote.to_string()),
+        "relayed": stats.relayed,
         "round_trip_ms": stats.round_trip.map(|time| time.as_secs_f64() * 1e3),
         "bytes_sent": stats.bytes_sent,
         "bytes_received": stats.bytes_received,
@@ -320,7 +322,8 @@ fn stats(peers: &Peers) -> Vec<Line> {
 fn path(stats: &PeerStats) -> String {
     let path = stats.path.map_or_else(String::new, |(local, remote)| format!(", {local} to {remote}"));
     let time = stats.round_trip.map_or_else(String::new, |time| format!(", {:.1} ms", time.as_secs_f64() * 1e3));
-    path + &time
+    let relayed = if stats.relayed { ", relayed" } else { "" };
+    path + relayed + &time
 }
 
 fn joined(names: &[Name]) -> String {
@@ -460,6 +463,7 @@ mod tests {
                 "Warn signaling server lost: gone; trying again in 1.2 s",
             ),
             (AgentNotice::Listed(vec!["a".into(), "b".into()]), "out registered: a, b"),
+            (AgentNotice::Warning("TURN server 127.0.0.1:1: gone".into()), "Warn TURN server 127.0.0.1:1: gone"),
             (AgentNotice::Detail("skipped a .local candidate".into()), "Debug skipped a .local candidate"),
         ] {
             assert_eq!(text_of(&notice, None), [line]);
@@ -476,6 +480,7 @@ mod tests {
             AgentNotice::Registered { id: evil.into(), resumed: false },
             AgentNotice::ChannelClosed { id: evil.into(), label: evil.into() },
             AgentNotice::CommandFailed(evil.into()),
+            AgentNotice::Warning(evil.into()),
             AgentNotice::Detail(evil.into()),
             AgentNotice::SignalingLost { why: evil.into(), retry: None, was_up: false },
             AgentNotice::PeerFailed { id: evil.into(), fault: PeerFault::Refused(evil.into()) },

@@ -17,6 +17,7 @@ use crate::log::{self, LogFormat};
 use crate::output::{self, Lines};
 use crate::runtime::{self, Driver, Runtime};
 use crate::sockets;
+use crate::turn;
 
 /// Where `enishi peer` looks for a server by itself.
 const USUAL: &str = "127.0.0.1:3000";
@@ -33,9 +34,13 @@ pub fn run(args: SignalArgs, settings: &[Setting]) -> Result<u8, Failure> {
         return Err(Failure::Usage(contradiction));
     }
     let (token, warning) = config::token(args.token_file.as_deref())?;
+    let public = args.listen.iter().any(|address| !address.ip().is_loopback());
+    let turn = turn::issuer(&args.turn, public, token.is_some())?;
     if args.check_config {
-        let set = if token.is_some() { "set" } else { "not set" };
-        return args::print(format!("{}token is {set}\n", config::report(settings)).as_bytes());
+        let set = |is_set| if is_set { "set" } else { "not set" };
+        let (token, secret) = (set(token.is_some()), set(turn.is_some()));
+        let report = format!("{}token is {token}\nTURN secret is {secret}\n", config::report(settings));
+        return args::print(report.as_bytes());
     }
 
     let wanted = wanted(&args);
@@ -64,6 +69,7 @@ pub fn run(args: SignalArgs, settings: &[Setting]) -> Result<u8, Failure> {
         limits: args.limits.0,
         allow_origins: args.allow_origin,
         ice_servers: args.ice_server,
+        turn,
         listeners: bound,
         token,
         test_echo: args.test_echo,

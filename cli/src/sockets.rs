@@ -15,6 +15,13 @@ const UDP_BUFFER_BYTES: usize = 4 << 20;
 /// Each host candidate is paired with each remote one; more than a machine with containers has are of no use.
 const MAX_HOSTS: usize = 16;
 
+/// Public addresses far away, of a root name server: what goes there takes the default route. Nothing is sent. Those for
+/// documentation would not do, for laboratories have them on their own networks.
+const FAR_AWAY: [SocketAddr; 2] = [
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 41, 0, 4)), 53),
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0x2001, 0x503, 0xba3e, 0, 0, 0, 2, 0x30)), 53),
+];
+
 /// Listens for TCP connections.
 ///
 /// # Errors
@@ -42,6 +49,32 @@ pub fn bind_hosts(loopback: bool) -> io::Result<Vec<UdpSocket>> {
     if loopback || hosts.is_empty() {
         hosts.extend([IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]);
     }
+    bind_all(hosts)
+}
+
+/// Binds one UDP socket of each family to the address that the default route goes out from: what a remote peer learns
+/// anyhow when we speak with it (RFC 8828, mode 2).
+///
+/// # Errors
+/// There is no default route, or no socket can be bound.
+pub fn bind_default_route() -> io::Result<Vec<UdpSocket>> {
+    let hosts: Vec<IpAddr> = FAR_AWAY.into_iter().filter_map(source_towards).collect();
+    if hosts.is_empty() {
+        return Err(io::Error::other("this machine has no default route"));
+    }
+    bind_all(hosts)
+}
+
+/// The address that the kernel would send from. Connecting a UDP socket sends nothing.
+fn source_towards(remote: SocketAddr) -> Option<IpAddr> {
+    let any = if remote.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(remote).ok()?;
+    let source = socket.local_addr().ok()?.ip();
+    (!source.is_unspecified() && !source.is_loopback()).then_some(source)
+}
+
+fn bind_all(hosts: Vec<IpAddr>) -> io::Result<Vec<UdpSocket>> {
     let mut sockets = Vec::new();
     let mut error = None;
     for host in hosts {
@@ -101,6 +134,17 @@ mod tests {
         let first = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let error = listen(first.local_addr().unwrap()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn the_default_route_gives_one_address_of_a_family_at_most() {
+        // A machine may have no route at all.
+        let sockets = bind_default_route().unwrap_or_default();
+        let hosts: Vec<SocketAddr> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
+        let known = addresses().unwrap();
+        assert!(hosts.iter().all(|host| known.contains(&host.ip())), "{hosts:?} of {known:?}");
+        assert!(hosts.iter().filter(|host| host.is_ipv4()).count() <= 1, "{hosts:?}");
+        assert!(hosts.iter().filter(|host| host.is_ipv6()).count() <= 1, "{hosts:?}");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! A command-line peer: a signaling client, its peer connections and their channels, one [`Machine`].
 //!
-//! Four parts: `agent/signaling.rs` reaches the server, `agent/peers.rs` holds the peer connections, `agent/channels.rs`
-//! their channels and what waits on them, `agent/stun.rs` asks for addresses. Here they meet: what one part wants of
-//! another is worked off in `settle`.
+//! Five parts: `agent/signaling.rs` reaches the server, `agent/peers.rs` holds the peer connections, `agent/channels.rs`
+//! their channels and what waits on them, `agent/stun.rs` asks for addresses, `agent/turn.rs` for relays. Here they
+//! meet: what one part wants of another is worked off in `settle`.
 
 mod channels;
 mod peers;
@@ -10,6 +10,7 @@ mod signaling;
 mod stun;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -17,12 +18,14 @@ use std::time::{Duration, Instant};
 
 use crate::agent::peers::{Peers, PeersEffect};
 use crate::agent::signaling::{Signaling, SignalingEffect};
+use crate::agent::turn::Relays;
 use crate::clock::WallClock;
 use crate::dialect::Dialect;
 use crate::ids::Secrets;
 use crate::machine::{Deadline, Input, Machine, Output};
 use crate::peer::{ChannelSpec, PeerFault, PeerState, PeerStats};
 use crate::signal::{Command, Envelope, Event, Letter, Name, Payload, Refusal, Resumed, RoomName, Signal, To};
+use crate::turn::{Credentials, TurnServer, TurnUri};
 
 /// What the agent does by itself once it is registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +57,11 @@ pub struct AgentConfig {
     pub hosts: Vec<SocketAddr>,
     /// STUN servers to ask for server-reflexive candidates.
     pub stun: Vec<SocketAddr>,
+    /// TURN servers to allocate relay addresses on; without any, those that the signaling server names in its welcome.
+    pub turn: Vec<TurnServer>,
+    /// Whether only relayed candidates are used and told (mode 4 of RFC 8828 goes no further than a proxy; this is the
+    /// `relay` of `iceTransportPolicy`).
+    pub relay_only: bool,
     /// As [`crate::peer::PeerConfig::channel_buffer_bytes`].
     pub channel_buffer_bytes: usize,
 }
@@ -104,6 +112,8 @@ pub enum AgentCommand {
     Restart(Name),
     /// Close the connection with a peer.
     Close(Name),
+    /// Use these TURN servers from now on: the answer to [`AgentNotice::TurnServers`].
+    UseTurn(Vec<TurnServer>),
     /// Send what waits, close everything, then [`AgentNotice::Ended`], after two seconds at most.
     Quit,
 }
@@ -216,6 +226,11 @@ pub enum AgentNotice {
     Listed(Vec<Name>),
     /// The peers and their counters.
     Peers(Vec<(Name, PeerState, PeerStats)>),
+    /// The signaling server named TURN servers by names that have to be looked up; [`AgentCommand::UseTurn`] gives
+    /// the agent those that were found.
+    TurnServers(Vec<(TurnUri, Credentials)>),
+    /// Something is not as it should be, though nobody's command failed; a sentence for a person.
+    Warning(String),
     /// Something for who asks for details.
     Detail(String),
     /// Everything is closed: the program can end.
@@ -237,6 +252,8 @@ const RELAY_TAG: &str = "relay";
 pub struct Agent {
     signaling: Signaling,
     peers: Peers,
+    /// Whether TURN servers are taken from the signaling server.
+    takes_turn: bool,
     /// Where the embedding program wants to be: entered again when the server forgot us.
     rooms: BTreeSet<RoomName>,
     /// Commands that came before the first registration, so that a script need not wait for it.
@@ -261,15 +278,19 @@ impl Agent {
             token: config.token,
             offers: config.role == Role::Offer,
         };
-        let signaling = Signaling::new(now, WallClock::new(now, unix), secrets.number(), settings);
+        let clock = WallClock::new(now, unix);
+        let signaling = Signaling::new(now, clock, secrets.number(), settings);
+        let takes_turn = config.turn.is_empty();
+        let relays = Relays::new(now, clock, config.turn);
         let settings = peers::Settings {
             hosts: config.hosts,
             stun: config.stun,
+            relay_only: config.relay_only,
             channel: config.channel,
             channel_buffer_bytes: config.channel_buffer_bytes,
             told_of_absence: config.dialect == Dialect::Enishi,
         };
-        let mut peers = Peers::new(settings, secrets);
+        let mut peers = Peers::new(settings, relays, secrets);
         let mut from_peers = Vec::new();
         if let (Role::Offer, Some(target)) = (config.role, config.target) {
             peers.offer(now, target, &mut from_peers);
@@ -277,6 +298,7 @@ impl Agent {
         Agent {
             signaling,
             peers,
+            takes_turn,
             rooms: BTreeSet::new(),
             postponed: VecDeque::new(),
             quitting: None,
@@ -288,7 +310,10 @@ impl Agent {
     }
 
     fn command(&mut self, now: Instant, command: AgentCommand) {
-        let is_immediate = matches!(command, AgentCommand::Offer(_) | AgentCommand::Peers | AgentCommand::Quit);
+        let is_immediate = matches!(
+            command,
+            AgentCommand::Offer(_) | AgentCommand::Peers | AgentCommand::UseTurn(_) | AgentCommand::Quit
+        );
         if self.signaling.is_up_soon() && !is_immediate && self.postponed.len() < POSTPONED {
             return self.postponed.push_back(command);
         }
@@ -300,6 +325,7 @@ impl Agent {
             AgentCommand::Restart(name) => self.peers.restart(now, name, out),
             AgentCommand::Close(name) => self.peers.close(now, name, out),
             AgentCommand::Peers => self.peers.list(out),
+            AgentCommand::UseTurn(servers) => self.peers.use_turn(now, servers, out),
             AgentCommand::Relay { to, label, payload } => {
                 let envelope = Envelope {
                     from: self.signaling.name().cloned(),
@@ -365,7 +391,8 @@ impl Agent {
     fn signaling_effect(&mut self, now: Instant, effect: SignalingEffect) {
         match effect {
             SignalingEffect::Do(output) => self.outputs.push_back(output),
-            SignalingEffect::Up { name, resumed, first } => {
+            SignalingEffect::Up { name, resumed, first, turn } => {
+                self.take_turn(now, turn);
                 self.notice(AgentNotice::Registered { id: name.clone(), resumed: resumed != Resumed::Fresh });
                 if !first && resumed == Resumed::Fresh {
                     for room in self.rooms.clone() {
@@ -382,6 +409,30 @@ impl Agent {
             SignalingEffect::Over => {
                 self.ended = true;
                 self.notice(AgentNotice::Ended);
+            }
+        }
+    }
+
+    /// Takes TURN servers from the signaling server: those with an address at once, the rest once they are looked up.
+    fn take_turn(&mut self, now: Instant, named: Vec<(TurnUri, Credentials)>) {
+        if !self.takes_turn || named.is_empty() {
+            return;
+        }
+        let (usable, other): (Vec<_>, Vec<_>) = named.into_iter().partition(|(uri, _)| uri.plain_udp);
+        for (uri, _) in other {
+            self.notice(AgentNotice::Detail(format!(
+                "TURN server {uri} was left out: only turn: over UDP is supported"
+            )));
+        }
+        let known = |(uri, credentials): &(TurnUri, Credentials)| {
+            let address = SocketAddr::new(uri.host.parse().ok()?, uri.port);
+            Some(TurnServer { address, credentials: credentials.clone() })
+        };
+        match usable.iter().map(known).collect::<Option<Vec<_>>>() {
+            Some(servers) => self.peers.use_turn(now, servers, &mut self.from_peers),
+            None => {
+                self.peers.await_turn();
+                self.notice(AgentNotice::TurnServers(usable));
             }
         }
     }

@@ -17,6 +17,7 @@ use crate::ids::Ids;
 use crate::limits::Limits;
 use crate::machine::Frame;
 use crate::signal::{Command, Event, Name, Origin, Refusal, RoomName, Sealed, Signal, Tag};
+use crate::turn::{Credentials, TurnUri};
 
 pub mod conic;
 pub mod enishi;
@@ -349,6 +350,14 @@ impl ClientCodec {
         match self {
             ClientCodec::Enishi(_) => Some(enishi::PROTOCOL),
             _ => None,
+        }
+    }
+
+    /// The TURN servers that the server named when it registered us, each with credentials for us.
+    pub fn turn_servers(&self) -> &[(TurnUri, Credentials)] {
+        match self {
+            ClientCodec::Enishi(client) => client.turn_servers(),
+            _ => &[],
         }
     }
 

@@ -14,6 +14,7 @@
     )
 )]
 
+pub mod bearer;
 mod head;
 pub mod metrics;
 pub mod origin;

@@ -57,6 +57,13 @@ impl Secrets {
     }
 }
 
+/// Compares secrets: looks at every byte, whatever the first ones say, so that the time tells nothing of how much was
+/// right.
+pub fn equal_in_constant_time(given: &str, wanted: &str) -> bool {
+    let differing = given.bytes().zip(wanted.bytes()).fold(0, |sum, (a, b)| sum | (a ^ b));
+    differing == 0 && given.len() == wanted.len()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

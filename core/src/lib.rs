@@ -10,7 +10,7 @@
 //! The rings, each of which knows only those inside it:
 //!
 //! 0. [`machine`], [`clock`], [`arena`], [`deadlines`], [`limits`], [`trace`], [`ids`]
-//! 1. [`signal`], [`hub`], [`peer`] (the only place that names str0m)
+//! 1. [`signal`], [`hub`], [`turn`], [`peer`] (the only place that names str0m)
 //! 2. [`dialect`]: frames to and from the neutral words
 //! 3. [`http`]: heads, routes, answers
 //! 4. [`server`] and [`agent`]: the machines
@@ -32,3 +32,4 @@ pub mod peer;
 pub mod server;
 pub mod signal;
 pub mod trace;
+pub mod turn;

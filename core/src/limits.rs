@@ -161,3 +161,16 @@ pub const HELD_SIGNALS: usize = 1024;
 
 /// Pairs of addresses whose peer an agent remembers. More are looked up anew.
 pub const ROUTES: usize = 1024;
+
+/// Relay addresses that an agent allocates at once: each costs its TURN server a port.
+pub const RELAYS: usize = 8;
+
+/// Addresses that TURN servers are asked to let through for one peer connection: what its remote can make us ask for by
+/// candidates, at the cost of no other connection.
+pub const RELAY_PERMISSIONS: usize = 64;
+
+/// Channels that are bound on one relay address. What has none travels with 32 bytes more.
+pub const RELAY_CHANNELS: usize = 256;
+
+/// ICE servers that an agent takes from its signaling server.
+pub const ICE_SERVERS: usize = 16;

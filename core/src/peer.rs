@@ -21,6 +21,7 @@ mod sdp;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -31,7 +32,7 @@ use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Input, Rtc, RtcConfig, RtcError};
 
 use self::channels::{Channels, Link};
-use self::drive::contained;
+pub(crate) use self::drive::contained;
 use self::negotiation::Negotiation;
 use self::recovery::{Recovery, Step};
 use crate::limits;
@@ -170,6 +171,8 @@ pub enum PeerEffect {
 pub struct PeerStats {
     /// The selected pair, local and remote.
     pub path: Option<(SocketAddr, SocketAddr)>,
+    /// Whether the local address of that pair is one on a TURN server.
+    pub relayed: bool,
     /// Round-trip time of the selected pair.
     pub round_trip: Option<Duration>,
     /// Bytes of UDP payload sent.
@@ -219,6 +222,8 @@ pub struct Peer {
     closing: Option<Closing>,
     /// DTLS that came before the path: local, remote, bytes.
     early: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
+    /// Local addresses on TURN servers.
+    relays: BTreeSet<SocketAddr>,
     path: Option<(SocketAddr, SocketAddr)>,
     round_trip: Option<Duration>,
     bytes_sent: u64,
@@ -265,6 +270,7 @@ impl Peer {
             unwanted: Vec::new(),
             closing: None,
             early: Vec::new(),
+            relays: BTreeSet::new(),
             path: None,
             round_trip: None,
             bytes_sent: 0,
@@ -293,6 +299,18 @@ impl Peer {
     /// Adds a server-reflexive candidate: what `base`, one of the hosts, looks like from outside.
     pub fn add_reflexive(&mut self, now: Instant, mapped: SocketAddr, base: SocketAddr, out: &mut Vec<PeerEffect>) {
         if let Ok(candidate) = Candidate::server_reflexive(mapped, base, "udp") {
+            self.add_local(now, candidate, out);
+        }
+        self.settle(now, out);
+    }
+
+    /// Adds a relayed candidate: `relayed`, an address on a TURN server that was allocated from `local`. What is sent
+    /// from it and arrives at it has it as the local address: the caller carries that to the TURN server and back.
+    ///
+    /// As the related address the candidate names none at all, `0.0.0.0` (RFC 8839, 5.1, where privacy wants it).
+    pub fn add_relayed(&mut self, now: Instant, relayed: SocketAddr, local: SocketAddr, out: &mut Vec<PeerEffect>) {
+        if let Ok(candidate) = Candidate::relayed(relayed, local, "udp") {
+            self.relays.insert(relayed);
             self.add_local(now, candidate, out);
         }
         self.settle(now, out);
@@ -509,6 +527,7 @@ impl Peer {
     pub fn stats(&self) -> PeerStats {
         PeerStats {
             path: self.path,
+            relayed: self.path.is_some_and(|(local, _)| self.relays.contains(&local)),
             round_trip: self.round_trip,
             bytes_sent: self.bytes_sent,
             bytes_received: self.bytes_received,

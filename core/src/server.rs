@@ -21,6 +21,7 @@ use crate::limits::{CLOSE_REASON_BYTES, FAULTS_IN_A_ROW, Limits};
 use crate::machine::{CloseReason, ConnId, Deadline, Frame, Input, ListenerId, Machine, Output};
 use crate::signal::{Command, Departure, Event, Refusal, To};
 use crate::trace::Trace;
+use crate::turn::Issuer;
 
 mod conn;
 mod pressure;
@@ -44,9 +45,12 @@ pub struct ServerConfig {
     pub allow_origins: Vec<String>,
     /// ICE servers to tell to clients, each a JSON object of the form of `RTCIceServer`.
     pub ice_servers: Vec<String>,
+    /// Makes credentials for a TURN server, fresh for each client that is told of it. Who has them can use that server:
+    /// on a public address they are for those only who know [`ServerConfig::token`].
+    pub turn: Option<Issuer>,
     /// Where the server listens, in the order of the driver's listeners.
     pub listeners: Vec<Listener>,
-    /// If set, the token that `hello` has to carry. Dialects that have no word for a token are refused then.
+    /// If set, the token that `hello` and a request for `/ice` have to carry. Dialects that have no word for a token are refused then.
     pub token: Option<String>,
     /// Serves an echo on `/echo`: for test suites of the WebSocket protocol.
     pub test_echo: bool,
@@ -151,6 +155,12 @@ impl Server {
         }
     }
 
+    /// The ICE servers for one client, with its own credentials for ours.
+    fn ice_servers_for(&self, user: &str) -> Vec<String> {
+        let minted = self.config.turn.as_ref().map(|turn| turn.ice_server(self.clock.unix(self.now), user));
+        self.config.ice_servers.iter().cloned().chain(minted).collect()
+    }
+
     fn trace(&mut self, trace: Trace) {
         self.outputs.push_back(Output::Notice(ServerNotice::Trace(trace)));
     }
@@ -248,21 +258,24 @@ impl Server {
                 Err(refusal) => refusal,
             },
             Ok(route) => {
-                let response = self.answer(route, request);
+                let response = self.answer(remote, route, request);
                 http::origin::share(response, request, &self.config.allow_origins)
             }
         };
         self.respond(conn, &request.method, &request.path, response.to(request));
     }
 
-    fn answer(&self, route: Route, request: &Request) -> Response {
+    fn answer(&self, remote: IpAddr, route: Route, request: &Request) -> Response {
         match route {
             Route::Live => Response::text(200, "live\n"),
             Route::Ready if self.draining => Response::unavailable("the server is shutting down"),
             Route::Ready => Response::text(200, "ready\n"),
             Route::Stats => report::stats(&self.stats()),
             Route::Metrics => report::metrics(&self.stats()),
-            Route::Ice => http::page::ice(&self.config.ice_servers),
+            Route::Ice => match http::bearer::check(request, self.config.token.as_deref()) {
+                Ok(()) => http::page::ice(&self.ice_servers_for(&remote.to_string())),
+                Err(refusal) => refusal,
+            },
             Route::Style => http::page::style(),
             _ => {
                 let addresses: Vec<_> = self.config.listeners.iter().map(|listener| listener.address).collect();
@@ -454,8 +467,7 @@ impl Server {
         let unix = self.clock.unix(self.now);
         let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
         let Some(codec) = &mut socket.codec else { return };
-        let mut cx =
-            Context { unix, ids: &mut self.ids, limits: &self.config.limits, ice_servers: &self.config.ice_servers };
+        let mut cx = Context { unix, ids: &mut self.ids, limits: &self.config.limits, ice_servers: &[] };
         codec.receive(&mut cx, frame, &mut heard);
         for heard in heard {
             // What was heard before may have closed the connection, or given it another client.
@@ -543,10 +555,13 @@ impl Server {
         queue: &mut VecDeque<HubEffect>,
     ) -> Result<(), Refusal> {
         let unix = self.clock.unix(self.now);
+        let ice_servers = match event {
+            Event::Registered { name, .. } => self.ice_servers_for(name.as_str()),
+            _ => Vec::new(),
+        };
         let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return Ok(()) };
         let Some(codec) = &mut socket.codec else { return Ok(()) };
-        let mut cx =
-            Context { unix, ids: &mut self.ids, limits: &self.config.limits, ice_servers: &self.config.ice_servers };
+        let mut cx = Context { unix, ids: &mut self.ids, limits: &self.config.limits, ice_servers: &ice_servers };
         let mut said = Vec::new();
         codec.encode(&mut cx, event, &mut said)?;
         if let Event::Signal { from, to: To::Peer(to), letter } = event {

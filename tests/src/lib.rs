@@ -3,4 +3,5 @@
 pub mod bench_server;
 pub mod hub_model;
 pub mod process;
+pub mod turn_server;
 pub mod world;

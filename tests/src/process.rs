@@ -6,7 +6,7 @@
 use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
 use std::io::{BufRead, BufReader, Read, Write as _};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -228,8 +228,13 @@ impl Server {
 
     /// Starts one on this address and waits until it listens.
     pub fn start_at(runtime: Runtime, addr: SocketAddr) -> Self {
+        Self::start_with(runtime, addr, &[])
+    }
+
+    /// The same with further arguments.
+    pub fn start_with(runtime: Runtime, addr: SocketAddr, arguments: &[&str]) -> Self {
         let mut command = enishi();
-        command.args(["signal", "--listen", &addr.to_string(), "--runtime", runtime.name()]);
+        command.args(["signal", "--listen", &addr.to_string(), "--runtime", runtime.name()]).args(arguments);
         let mut program = Program::start(&format!("signal on {}", runtime.name()), &mut command);
         let addr = program.hear_on(Stream::Stderr, "ws://127.0.0.1:<port>", listening);
         Server { program, addr }
@@ -245,6 +250,43 @@ impl Server {
 fn listening(line: &str) -> Option<SocketAddr> {
     let (_, rest) = line.split_once("ws://")?;
     rest.split(|c: char| !c.is_ascii_digit() && !".:".contains(c)).next()?.parse().ok()
+}
+
+/// A coturn in shared-secret mode on loopback.
+#[derive(Debug)]
+pub struct Coturn {
+    /// The program.
+    pub program: Program,
+    /// Where it listens, for UDP.
+    pub addr: SocketAddr,
+}
+
+impl Coturn {
+    /// Starts one that knows this secret, and waits until it listens.
+    ///
+    /// # Panics
+    /// It is not installed, or does not listen.
+    pub fn start(secret: &str) -> Self {
+        needs("/usr/bin/turnserver");
+        // Free at this moment; coturn itself does not choose.
+        let free = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let addr = free.local_addr().expect("an address");
+        drop(free);
+        let mut command = Command::new("/usr/bin/turnserver");
+        command.args(["-n", "--use-auth-secret", "--realm=enishi.test", "--listening-ip=127.0.0.1"]);
+        command.args(["--relay-ip=127.0.0.1", "--allow-loopback-peers", "--no-tls", "--no-dtls", "--no-tcp"]);
+        command.args(["--no-cli", "--no-rfc5780", "--log-file=stdout", "--pidfile=/dev/null", "--verbose"]);
+        command.args(["--min-port=20000", "--max-port=20999"]);
+        command.arg(format!("--static-auth-secret={secret}")).arg(format!("--listening-port={}", addr.port()));
+        let mut program = Program::start("coturn", &mut command);
+        program.hear(&format!("UDP listener opened on: {addr}"));
+        Coturn { program, addr }
+    }
+
+    /// Its URI.
+    pub fn uri(&self) -> String {
+        format!("turn:{}?transport=udp", self.addr)
+    }
 }
 
 /// The program under test, up to date and ready for arguments. `ENISHI_BIN` names another one to test.

@@ -3,7 +3,7 @@
 //! WebSockets are pipes with a delay. Datagrams are delayed, jittered (so they overtake each other) and lost as
 //! [`Path`] says. Machines are given exactly the inputs that a driver would give them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use enishi_core::server::{Server, ServerCommand, ServerConfig, ServerNotice};
 use enishi_core::signal::{Name, Payload};
 
 use crate::bench_server::upgrade_request;
+use crate::turn_server::VirtualTurn;
 
 /// Unix time at the start of every run.
 const EPOCH: Duration = Duration::from_secs(1_795_196_520);
@@ -78,6 +79,14 @@ pub struct World {
     wires: BTreeMap<ConnId, Wire>,
     packets: BTreeMap<(Instant, u64), Packet>,
     count: u64,
+    /// Whether agents reach each other only by a TURN server, as behind symmetric NATs.
+    pub no_direct_path: bool,
+    /// A TURN server at [`crate::turn_server::ADDRESS`].
+    pub turn: Option<VirtualTurn>,
+    /// Whom datagrams came to from another agent directly, or would have.
+    pub direct: usize,
+    /// The types of candidates that agents told.
+    pub candidates: BTreeSet<(usize, String)>,
     /// All notices of agents: when, whose, what.
     pub notices: Vec<(Duration, usize, AgentNotice)>,
 }
@@ -98,6 +107,10 @@ impl World {
             wires: BTreeMap::new(),
             packets: BTreeMap::new(),
             count: 0,
+            no_direct_path: false,
+            turn: None,
+            direct: 0,
+            candidates: BTreeSet::new(),
             notices: Vec::new(),
         };
         world.start_server();
@@ -106,12 +119,17 @@ impl World {
 
     /// Starts a server that knows nobody.
     pub fn start_server(&mut self) {
+        self.start_server_with(ServerConfig::default());
+    }
+
+    /// The same with this configuration.
+    pub fn start_server_with(&mut self, config: ServerConfig) {
         let unix = EPOCH + (self.now - self.start);
         self.server = Some(Server::new(
             self.now,
             unix,
             self.rng.u128(..).to_le_bytes().repeat(2).try_into().expect("32 bytes"),
-            ServerConfig::default(),
+            config,
         ));
     }
 
@@ -139,9 +157,20 @@ impl World {
 
     /// An agent, which dials at once; `target` makes it offer.
     pub fn add(&mut self, dialect: Dialect, id: &str, target: Option<&str>) -> usize {
+        self.add_with(dialect, id, target, |_| ())
+    }
+
+    /// The same for an agent whose configuration is changed first.
+    pub fn add_with(
+        &mut self,
+        dialect: Dialect,
+        id: &str,
+        target: Option<&str>,
+        change: impl FnOnce(&mut AgentConfig),
+    ) -> usize {
         let index = self.agents.len();
         let host = SocketAddr::from(([192, 0, 2, index as u8 + 1], 5000));
-        let config = AgentConfig {
+        let mut config = AgentConfig {
             signal_url: "ws://127.0.0.1:3000/ws".to_owned(),
             dialect,
             id: Some(id.into()),
@@ -151,14 +180,22 @@ impl World {
             channel: channel("chat"),
             hosts: vec![host],
             stun: Vec::new(),
+            turn: Vec::new(),
+            relay_only: false,
             channel_buffer_bytes: 128 * 1024,
         };
+        change(&mut config);
         let unix = EPOCH + (self.now - self.start);
         let seed = self.rng.u128(..).to_le_bytes().repeat(2).try_into().expect("32 bytes");
         self.agents.push(Agent::new(self.now, unix, seed, config));
         self.hosts.insert(host, index);
         self.give_agent(index, Input::Timeout);
         index
+    }
+
+    /// Unix time now.
+    pub fn unix(&self) -> Duration {
+        EPOCH + (self.now - self.start)
     }
 
     /// Gives an agent a command.
@@ -268,6 +305,18 @@ impl World {
             Packet::ToServer(input) => self.give_server(input),
             Packet::ToAgent(index, input) => self.give_agent(index, input),
             Packet::Datagram { from, to, bytes } => {
+                if let Some(turn) = self.turn.as_mut().filter(|turn| turn.listens_on(to)) {
+                    for (from, to, bytes) in turn.receive(self.now, (from, to, bytes)) {
+                        self.send(self.path.delay, Packet::Datagram { from, to, bytes });
+                    }
+                    return;
+                }
+                if self.hosts.contains_key(&from) {
+                    self.direct += 1;
+                    if self.no_direct_path {
+                        return;
+                    }
+                }
                 if let Some(&index) = self.hosts.get(&to) {
                     self.give_agent(index, Input::Datagram { local: to, remote: from, bytes: &bytes });
                 }
@@ -335,6 +384,11 @@ impl World {
             Output::Send { conn, frame } => {
                 if !self.wires.contains_key(&conn) {
                     return;
+                }
+                if let Frame::Text(text) = &frame {
+                    let kinds = text.as_str().split(" typ ").skip(1);
+                    let kind = |rest: &str| rest.chars().take_while(char::is_ascii_alphabetic).collect();
+                    self.candidates.extend(kinds.map(|rest| (index, kind(rest))));
                 }
                 if frame == Frame::Ping {
                     self.send(WIRE_DELAY * 2, Packet::ToAgent(index, Input::Frame { conn, frame: Frame::Pong }));

@@ -66,6 +66,17 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
         (&["peer", "--stun", "host:port"], &["--stun host:port: write a host and a port"]),
         (&["peer", "--exec", "sned chat x"], &["did you mean 'send'?"]),
         (&["peer", "--exec", "send chat"], &["Usage: send <label> <text>"]),
+        (&["turn-credentials", "--user", "alice"], &["--secret-file FILE or in ENISHI_TURN_SECRET"]),
+        (&["turn-credentials", "--user", "a", "--secret", "s", "--ttl", "0"], &["seconds from 1 to"]),
+        (&["turn-credentials", "--user", "a", "--secret", "s", "--uris", "stun:a"], &["begins with turn:"]),
+        (&["signal", "--turn-secret-file", "/nonexistent"], &["needs --turn-uri"]),
+        (&["signal", "--turn-uri", "turn:a"], &["needs --turn-secret-file"]),
+        (&["signal", "--turn-uri", "turn:a", "--turn-secret-file", "/nonexistent"], &["cannot read", "/nonexistent"]),
+        (&["peer", "--turn", "turns:a"], &["over TCP or TLS is not supported; try turn:a:5349?transport=udp"]),
+        (&["peer", "--turn", "a:3478"], &["begins with turn:"]),
+        (&["peer", "--turn", "turn:127.0.0.1"], &["--turn needs --turn-user USER"]),
+        (&["peer", "--turn-user", "a"], &["--turn"]),
+        (&["peer", "--ice-policy", "none"], &["all, default-route, relay"]),
         (&["man", "nothing"], &["there is no command 'nothing'"]),
         (&[], &["Usage:"]),
     ] {
@@ -151,4 +162,53 @@ fn a_variable_is_as_good_as_a_flag_and_checked_like_one() {
     let mut command = enishi(&["signal", "--check-config"]);
     command.env("ENISHI_STALL_SECONDS", "soon");
     assert_says(&end(command), 2, &["--stall-seconds"]);
+}
+
+/// The vectors of `protocols.md` 002.4.
+#[test]
+fn turn_credentials_are_those_of_the_article() {
+    let uris = "turn:a?transport=udp,turn:a?transport=tcp,turns:a:5349?transport=tcp";
+    let arguments = ["--user", "alice", "--expires", "1700086400", "--uris", uris];
+    let done = run(&[&["turn-credentials", "--secret", "s3cret"][..], &arguments].concat());
+    let wanted = "{\"username\":\"1700086400:alice\",\"password\":\"HJX0XIkrCiQCuU88Z0oeXj+QW60=\",\"ttl\":0,\
+                  \"uris\":[\"turn:a?transport=udp\",\"turn:a?transport=tcp\",\"turns:a:5349?transport=tcp\"]}\n";
+    assert_eq!((done.code, done.out.as_str()), (Some(0), wanted), "{done:?}");
+
+    let mut command = enishi(&["turn-credentials", "--user", "webrtc", "--expires", "1893456000"]);
+    command.env("ENISHI_TURN_SECRET", "north");
+    assert_says(&end(command), 0, &["\"1893456000:webrtc\"", "\"nLOyMmPrTZ5kI28Svak7KeGszTA=\"", "\"uris\":[]"]);
+
+    let unix = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let before = unix();
+    let done = run(&["turn-credentials", "--secret", "s3cret", "--user", "alice"]);
+    let username = done.out.split('"').nth(3).unwrap_or_default();
+    let expires: u64 = username.split(':').next().unwrap_or_default().parse().unwrap_or_default();
+    assert!((before + 86_400..=unix() + 86_400).contains(&expires), "{done:?}");
+    assert!(done.out.contains("\"ttl\":86400"), "{done:?}");
+}
+
+/// Whoever can reach such a server could use the operator's TURN server for anything.
+#[test]
+fn turn_credentials_are_not_for_everybody() {
+    let directory = directory("turn");
+    let secret = directory.join("secret");
+    fs::write(&secret, "north\n").unwrap();
+    let check = |arguments: &[&str]| {
+        let mut command =
+            enishi(&["signal", "--check-config", "--turn-uri", "turn:turn.example", "--turn-secret-file"]);
+        command.arg(&secret).args(arguments);
+        command
+    };
+    let public = ["--listen", "127.0.0.1:0", "--listen", "0.0.0.0:0"];
+    let done = end(check(&public));
+    assert_says(&done, 2, &["open relay", "--token-file"]);
+    assert_eq!(done.err.lines().count(), 1, "{done:?}");
+    let mut with_token = check(&public);
+    with_token.env("ENISHI_TOKEN", "sesame");
+    for command in [with_token, check(&[])] {
+        let done = end(command);
+        assert_says(&done, 0, &["TURN secret is set", "turn:turn.example", "600  (default)"]);
+        assert!(!done.out.contains("north"), "{done:?}");
+    }
+    fs::remove_dir_all(directory).unwrap();
 }

@@ -7,12 +7,13 @@
 //! for byte. Both ids are known to both sides before the first offer.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::agent::AgentNotice;
 use crate::agent::channels::Channels;
 use crate::agent::stun::Gathering;
+use crate::agent::turn::{Received, Relays};
 use crate::deadlines::Deadlines;
 use crate::ids::Secrets;
 use crate::limits;
@@ -57,6 +58,8 @@ pub(super) struct Settings {
     pub(super) hosts: Vec<SocketAddr>,
     /// STUN servers.
     pub(super) stun: Vec<SocketAddr>,
+    /// Whether only relayed candidates are used and told.
+    pub(super) relay_only: bool,
     /// The channel that an offer opens.
     pub(super) channel: ChannelSpec,
     /// As [`PeerConfig::channel_buffer_bytes`].
@@ -69,6 +72,11 @@ impl Settings {
     /// For an answer to an offer.
     fn patience(&self) -> Duration {
         if self.told_of_absence { ANSWER } else { SILENT_RETRY }
+    }
+
+    /// The host candidates that a connection may have.
+    fn candidates(&self) -> Vec<SocketAddr> {
+        if self.relay_only { Vec::new() } else { self.hosts.clone() }
     }
 }
 
@@ -91,6 +99,7 @@ pub(super) struct Peers {
     gathered: Option<Instant>,
     /// What the present or last gathering found: mapped address and base.
     mapped: BTreeSet<(SocketAddr, SocketAddr)>,
+    relays: Relays,
     timers: Deadlines<Timer>,
     work: VecDeque<(Name, PeerEffect)>,
 }
@@ -98,6 +107,7 @@ pub(super) struct Peers {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     Stun,
+    Turn,
     /// An offer is unanswered for too long.
     Offer(Name),
     Connection(Name),
@@ -117,8 +127,10 @@ struct Remote {
     absent: bool,
     /// That was told.
     absence_told: bool,
-    /// Waits for the answers of STUN servers.
+    /// Waits for the answers of STUN and TURN servers.
     gathering: bool,
+    /// Whom relays were asked to let through for it.
+    permitted: BTreeSet<IpAddr>,
     /// Signals were lost: ICE has to restart.
     interrupted: bool,
     restarted: Option<Instant>,
@@ -129,7 +141,7 @@ struct Remote {
 
 impl Peers {
     /// No connection yet.
-    pub(super) fn new(settings: Settings, secrets: Secrets) -> Self {
+    pub(super) fn new(settings: Settings, relays: Relays, secrets: Secrets) -> Self {
         Peers {
             settings,
             secrets,
@@ -143,6 +155,7 @@ impl Peers {
             gathering: Gathering::default(),
             gathered: None,
             mapped: BTreeSet::new(),
+            relays,
             timers: Deadlines::default(),
             work: VecDeque::new(),
         }
@@ -422,7 +435,7 @@ impl Peers {
         self.settle(now, out);
     }
 
-    /// Takes a datagram of any connection or STUN server, or of nobody.
+    /// Takes a datagram of any connection, STUN or TURN server, or of nobody.
     pub(super) fn receive_datagram(
         &mut self,
         now: Instant,
@@ -434,8 +447,15 @@ impl Peers {
         let mut found = Vec::new();
         if self.gathering.receive(local, remote, bytes, &mut found) {
             self.gathered(now, found, out);
-        } else if let Some(name) = self.route(now, local, remote, bytes) {
-            self.with(now, &name, |peer, effects| peer.receive_datagram(now, local, remote, bytes, effects));
+            return self.settle(now, out);
+        }
+        let mut found = Vec::new();
+        let received = self.relays.receive(now, local, remote, bytes, &mut found);
+        self.relayed(now, found, out);
+        match received {
+            Received::PassedOn { relay, peer, bytes } => self.deliver(now, relay, peer, &bytes),
+            Received::NotOurs if !self.settings.relay_only => self.deliver(now, local, remote, bytes),
+            Received::NotOurs | Received::Handled => {}
         }
         self.settle(now, out);
     }
@@ -448,6 +468,11 @@ impl Peers {
                     let mut effects = Vec::new();
                     self.gathering.timeout(now, &mut effects);
                     self.gathered(now, effects, out);
+                }
+                Timer::Turn => {
+                    let mut effects = Vec::new();
+                    self.relays.timeout(now, &mut effects);
+                    self.relayed(now, effects, out);
                 }
                 Timer::Offer(name) => self.offer_again(now, &name, out),
                 Timer::Connection(name) => {
@@ -462,6 +487,7 @@ impl Peers {
     pub(super) fn next_timeout(&self) -> Option<(Instant, &'static str)> {
         self.timers.next().map(|(at, timer)| match timer {
             Timer::Stun => (at, "stun"),
+            Timer::Turn => (at, "turn"),
             Timer::Offer(_) => (at, "offer again"),
             Timer::Connection(_) => (at, "peer"),
         })

@@ -12,6 +12,7 @@ use crate::ids::Ids;
 use crate::limits::{self, Limits};
 use crate::machine::{CloseReason, ConnId, DialId, Frame, FrameFault, Output};
 use crate::signal::{Command, Event, Name, Refusal, Resumed};
+use crate::turn::{Credentials, TurnUri};
 
 /// The first wait before another attempt is between half of this and this; it doubles with each failure.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -39,8 +40,8 @@ const GOODBYE: Duration = Duration::from_secs(1);
 pub(super) enum SignalingEffect {
     /// Something for the driver.
     Do(Output<AgentNotice>),
-    /// Registered: from now on the server can be asked.
-    Up { name: Name, resumed: Resumed, first: bool },
+    /// Registered: from now on the server can be asked. It named these TURN servers.
+    Up { name: Name, resumed: Resumed, first: bool, turn: Vec<(TurnUri, Credentials)> },
     /// The server tells something else.
     Event(Event),
     /// The connection is gone; nothing can be asked until `Up`.
@@ -393,7 +394,8 @@ impl Signaling {
                 self.session = token.map(|token| Session { token, received });
                 self.settings.name = Some(name.clone());
                 let first = !std::mem::replace(&mut self.was_up, true);
-                out.push(SignalingEffect::Up { name, resumed, first });
+                let turn = connection.codec.turn_servers().to_vec();
+                out.push(SignalingEffect::Up { name, resumed, first, turn });
             }
             Event::Refused { refusal, .. } if !connection.registered => self.refused(now, refusal, out),
             event => out.push(SignalingEffect::Event(event)),

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
 
 use super::{Context, Dialect, Heard, Said};
+use crate::ids::equal_in_constant_time;
 use crate::limits::{LABEL_BYTES, NAME_CHARS};
 use crate::machine::Frame;
 use crate::signal::{
@@ -342,10 +343,4 @@ fn departure(why: Departure) -> &'static str {
 
 fn text(tag: &Option<Tag>) -> Option<Cow<'_, str>> {
     tag.as_ref().map(|tag| tag.as_str().into())
-}
-
-/// Looks at every byte, whatever the first ones say, so that the time tells nothing of how much was right.
-fn equal_in_constant_time(given: &str, wanted: &str) -> bool {
-    let differing = given.bytes().zip(wanted.bytes()).fold(0, |sum, (a, b)| sum | (a ^ b));
-    differing == 0 && given.len() == wanted.len()
 }

@@ -177,8 +177,8 @@ impl Peer {
     }
 }
 
-/// Calls str0m, which may panic on what a remote sent. What it leaves half done is dropped by the caller.
-pub(super) fn contained<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+/// Calls a library, which may panic on what a remote sent. What it leaves half done is dropped by the caller.
+pub(crate) fn contained<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
         let text = panic.downcast::<String>().map(|text| *text);
         let text = text.or_else(|panic| panic.downcast::<&str>().map(|text| text.to_string()));

@@ -224,12 +224,12 @@ fn registered(peer: &mut Program) {
 }
 
 /// Waits until the peer has an open channel.
-fn open(peer: &mut Program) {
+pub fn open(peer: &mut Program) {
     peer.hear_on(Stream::Stderr, "channel chat is open", |line| line.contains("channel chat is open").then_some(()));
 }
 
 /// A text each way on the channel `chat`.
-fn exchange((alice, alice_id): (&mut Program, &str), (bob, bob_id): (&mut Program, &str), text: &str) {
+pub fn exchange((alice, alice_id): (&mut Program, &str), (bob, bob_id): (&mut Program, &str), text: &str) {
     alice.type_line(&format!("send chat {text}, {bob_id}"));
     bob.hear(&format!("[{alice_id}] chat: {text}, {bob_id}"));
     bob.type_line(&format!("send chat {text}, {alice_id}"));

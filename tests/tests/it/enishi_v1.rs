@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use enishi_core::server::ServerConfig;
+use enishi_core::turn::{Issuer, Secret};
 use enishi_tests::bench_server::{Bench, Got};
 use serde_json::{Value, json};
 
@@ -301,5 +302,51 @@ fn a_server_with_a_token_lets_in_who_has_it() {
             matches!(&got[..], [Got::Text(error), Got::Close(1008, _)] if error.contains("unauthorized")),
             "{got:?}"
         );
+    }
+}
+
+/// `protocols.md` 002.4: `s3cret`, `1795197120:…`; each client has its own, made when it came.
+#[test]
+fn turn_credentials_are_made_for_each_client() {
+    let turn = Issuer {
+        secret: Secret::new("s3cret"),
+        uris: vec!["turn:turn.example:3478".to_owned()],
+        ttl: Duration::from_secs(600),
+    };
+    let ice = r#"{"urls":"stun:stun.example.org:3478"}"#.to_owned();
+    let config = ServerConfig {
+        ice_servers: vec![ice],
+        turn: Some(turn.clone()),
+        token: Some("sesame".to_owned()),
+        ..ServerConfig::default()
+    };
+    let mut bench = Bench::new(config);
+    bench.pass(Duration::from_secs(60));
+    let minted = turn.secret.mint("alice", 1_795_196_520 + 60 + 600);
+    assert_eq!(minted.username, "1795197180:alice");
+    let conn = bench.ws();
+    bench.text(conn, r#"{"type":"hello","id":"alice","token":"sesame"}"#);
+    let server =
+        json!({"urls": ["turn:turn.example:3478"], "username": minted.username, "credential": minted.password});
+    assert_eq!(told(&mut bench, conn)[0]["iceServers"], json!([{"urls": "stun:stun.example.org:3478"}, server]));
+
+    let mut ice = |header: &str| {
+        let conn = bench.accept();
+        bench.http(conn, &format!("GET /ice HTTP/1.1\r\nHost: 127.0.0.1:3000\r\n{header}\r\n"));
+        match &bench.take(conn)[..] {
+            [Got::Answer(status, body)] => (*status, body.clone()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let minted = turn.secret.mint("127.0.0.1", 1_795_196_520 + 60 + 600);
+    let (status, body) = ice("Authorization: Bearer sesame\r\n");
+    let body: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(status, 200);
+    assert_eq!(body["iceServers"][1]["username"], minted.username);
+    assert_eq!(body["iceServers"][1]["credential"], minted.password);
+    for header in ["", "Authorization: Bearer sesamE\r\n", "Authorization: Basic c2VzYW1l\r\n"] {
+        let (status, body) = ice(header);
+        assert_eq!(status, 401, "{header}");
+        assert!(body.contains("Authorization: Bearer") && !body.contains("turn.example"), "{body}");
     }
 }

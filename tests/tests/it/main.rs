@@ -5,10 +5,12 @@
 
 mod agents;
 mod conformance;
+mod coturn;
 mod e2e;
 mod enishi_v1;
 mod hub;
 mod interop;
 mod limits;
+mod relays;
 mod tidy;
 mod transcripts;

@@ -19,16 +19,33 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Ring 1.
     ("signal", &["machine", "trace"]),
     ("hub", &["arena", "clock", "deadlines", "ids", "limits", "machine", "signal", "trace"]),
+    ("turn", &[]),
     ("peer", &["arena", "clock", "deadlines", "ids", "limits", "signal", "trace"]),
     // Ring 2: no room, no other client.
-    ("dialect", &["clock", "ids", "limits", "machine", "signal", "trace"]),
+    ("dialect", &["clock", "ids", "limits", "machine", "signal", "trace", "turn"]),
     // Ring 3.
-    ("http", &["clock", "limits"]),
+    ("http", &["clock", "ids", "limits"]),
     // Ring 4: the machines, which do not know each other.
-    ("agent", &["arena", "clock", "deadlines", "dialect", "ids", "limits", "machine", "peer", "signal", "trace"]),
+    (
+        "agent",
+        &["arena", "clock", "deadlines", "dialect", "ids", "limits", "machine", "peer", "signal", "trace", "turn"],
+    ),
     (
         "server",
-        &["arena", "clock", "deadlines", "dialect", "http", "hub", "ids", "limits", "machine", "signal", "trace"],
+        &[
+            "arena",
+            "clock",
+            "deadlines",
+            "dialect",
+            "http",
+            "hub",
+            "ids",
+            "limits",
+            "machine",
+            "signal",
+            "trace",
+            "turn",
+        ],
     ),
 ];
 

@@ -1,5 +1,6 @@
 //! One connection: from its creation over what it wants and tells to its end.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::{Peers, PeersEffect, Remote, SHORTEST_SLEEP, Timer, detail, fail, lost_messages};
@@ -62,6 +63,7 @@ impl Peers {
             absent: false,
             absence_told: false,
             gathering: false,
+            permitted: BTreeSet::new(),
             interrupted: false,
             restarted: None,
             closing: false,
@@ -76,7 +78,7 @@ impl Peers {
 
     pub(super) fn new_peer(&self, now: Instant, name: &Name) -> Peer {
         let polite = self.me.as_ref().is_some_and(|me| me < name);
-        let (hosts, channel_buffer_bytes) = (self.settings.hosts.clone(), self.settings.channel_buffer_bytes);
+        let (hosts, channel_buffer_bytes) = (self.settings.candidates(), self.settings.channel_buffer_bytes);
         Peer::new(now, PeerConfig { polite, hosts, channel_buffer_bytes })
     }
 
@@ -109,7 +111,7 @@ impl Peers {
                 // The program behind this id was started anew, and its old connection is dead.
                 self.close_one(now, from);
                 self.settle(now, out);
-                self.forget(from, out);
+                self.forget(now, from, out);
             } else if remote.absent && self.me.as_ref().is_some_and(|me| me > from) {
                 // They are there now but never got our offer, which is the one that counts.
                 self.offer_again(now, from, out);
@@ -168,9 +170,7 @@ impl Peers {
     pub(super) fn settle(&mut self, now: Instant, out: &mut Vec<PeersEffect>) {
         while let Some((name, effect)) = self.work.pop_front() {
             match effect {
-                PeerEffect::Transmit { local, remote, bytes } => {
-                    out.push(PeersEffect::Datagram { local, remote, bytes });
-                }
+                PeerEffect::Transmit { local, remote, bytes } => self.transmit(now, &name, local, remote, bytes, out),
                 PeerEffect::Signal(signal) => self.signal(now, name, signal, out),
                 PeerEffect::Skipped(what) => detail(out, format!("{}: {what}", name.as_str())),
                 effect => self.tell(now, &name, effect, out),
@@ -186,10 +186,13 @@ impl Peers {
             PeerEffect::State(PeerState::Closed) if remote.again && !remote.closing => {
                 return self.start_over(now, name, out);
             }
-            PeerEffect::State(PeerState::Closed) => return self.forget(name, out),
+            PeerEffect::State(PeerState::Closed) => return self.forget(now, name, out),
             PeerEffect::State(state) => {
                 remote.state = state;
                 remote.absence_told |= state == PeerState::Connected;
+                if state == PeerState::Disconnected {
+                    self.doubt_relay(now, name, out);
+                }
                 AgentNotice::Peer { id, state }
             }
             PeerEffect::Failed(PeerFault::NoPath) if !remote.unanswered.is_empty() => {
@@ -237,7 +240,7 @@ impl Peers {
         }
     }
 
-    pub(super) fn forget(&mut self, name: &Name, out: &mut Vec<PeersEffect>) {
+    pub(super) fn forget(&mut self, now: Instant, name: &Name, out: &mut Vec<PeersEffect>) {
         let Some(remote) = self.remotes.remove(name) else { return };
         self.timers.clear(&Timer::Connection(name.clone()));
         self.timers.clear(&Timer::Offer(name.clone()));
@@ -245,6 +248,9 @@ impl Peers {
         self.held.retain(|(to, _)| to != name);
         lost_messages(name, remote.channels.waiting(), out);
         out.push(PeersEffect::Notice(AgentNotice::Peer { id: name.clone(), state: PeerState::Closed }));
+        if self.remotes.is_empty() {
+            self.release_relays(now, out);
+        }
     }
 }
 

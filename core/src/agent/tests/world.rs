@@ -377,6 +377,8 @@ pub(super) fn config(id: &str, host: SocketAddr) -> AgentConfig {
         channel: spec("chat"),
         hosts: vec![host],
         stun: Vec::new(),
+        turn: Vec::new(),
+        relay_only: false,
         channel_buffer_bytes: 128 * 1024,
     }
 }

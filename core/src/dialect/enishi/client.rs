@@ -2,10 +2,14 @@
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
+
 use super::wire::{Message, Resume};
 use super::{Context, parse, signal, signal_message};
+use crate::limits;
 use crate::machine::Frame;
 use crate::signal::{Command, Departure, Event, Letter, Name, Place, Refusal, Resumed, Tag, To};
+use crate::turn::{Credentials, TurnUri};
 
 /// The client's side of one connection.
 #[derive(Debug, Default)]
@@ -13,12 +17,19 @@ pub struct Client {
     token: Option<String>,
     /// Our own name, once we have one.
     name: Option<Name>,
+    /// From the last welcome.
+    turn: Vec<(TurnUri, Credentials)>,
 }
 
 impl Client {
     /// A codec that shows this token in its hello.
     pub fn with_token(token: Option<String>) -> Self {
-        Client { token, name: None }
+        Client { token, ..Client::default() }
+    }
+
+    /// The TURN servers of the last welcome, at most [`limits::ICE_SERVERS`].
+    pub fn turn_servers(&self) -> &[(TurnUri, Credentials)] {
+        &self.turn
     }
 
     /// Translates a command for the server.
@@ -65,6 +76,8 @@ impl Client {
             "welcome" => {
                 let name = name(&message.id)?;
                 self.name = Some(name.clone());
+                self.turn = message.ice_servers.iter().flatten().flat_map(|json| turn_servers(json.get())).collect();
+                self.turn.truncate(limits::ICE_SERVERS);
                 let resumed = match message.resumed.as_deref() {
                     Some("whole") => Resumed::Whole,
                     Some("gap") => Resumed::WithGap,
@@ -109,6 +122,32 @@ impl Client {
         out.push(event);
         Ok(())
     }
+}
+
+/// The TURN URIs of one `RTCIceServer` that has credentials. What cannot be read is left out: the rest may serve.
+fn turn_servers(json: &str) -> Vec<(TurnUri, Credentials)> {
+    #[derive(Deserialize)]
+    struct IceServer {
+        urls: OneOrMany,
+        username: Option<String>,
+        credential: Option<String>,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    let Ok(IceServer { urls, username: Some(username), credential: Some(password) }) = serde_json::from_str(json)
+    else {
+        return Vec::new();
+    };
+    let urls = match urls {
+        OneOrMany::One(url) => vec![url],
+        OneOrMany::Many(urls) => urls,
+    };
+    let credentials = Credentials { username, password };
+    urls.iter().filter_map(|url| Some((url.parse().ok()?, credentials.clone()))).take(limits::ICE_SERVERS).collect()
 }
 
 fn name(key: &Option<Cow<'_, str>>) -> Result<Name, Refusal> {
