@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use enishi_core::server::{Server, ServerCommand, ServerConfig, ServerNotice};
 
-use crate::args::{self, SignalArgs};
+use crate::args::{self, Logging, SignalArgs};
 use crate::config::{self, Setting};
 use crate::ending::{self, Terminal};
 use crate::failure::{DONE, Failure};
@@ -43,7 +43,6 @@ pub fn run(args: SignalArgs, settings: &[Setting]) -> Result<u8, Failure> {
     // A closed stderr is no reason to stop serving.
     let lines = Lines::start(output::stderr, || ()).context("cannot start a thread")?;
     log::start(&args.logging, lines.clone());
-    announce(&args, &bound, &lines);
     if let Some(warning) = warning {
         tracing::warn!("{warning}");
     }
@@ -56,6 +55,7 @@ pub fn run(args: SignalArgs, settings: &[Setting]) -> Result<u8, Failure> {
     }
 
     let (now, unix, seed) = runtime::start()?;
+    let addresses = bound.clone();
     let config = ServerConfig {
         limits: args.limits.0,
         allow_origins: args.allow_origin,
@@ -73,6 +73,8 @@ pub fn run(args: SignalArgs, settings: &[Setting]) -> Result<u8, Failure> {
     })
     .context("cannot watch for signals")?;
     let format = args.logging.log_format;
+    // Who reads this may send a signal at once, and it has to be a graceful end already.
+    announce(args.runtime, &args.logging, &addresses, &lines);
     let ran = driver.run(|notice| match notice {
         ServerNotice::Trace(trace) => {
             log::trace(format, &trace);
@@ -106,17 +108,17 @@ fn reason(error: &io::Error) -> String {
     words.to_lowercase()
 }
 
-fn announce(args: &SignalArgs, bound: &[SocketAddr], lines: &Lines) {
-    if args.logging.quiet {
+fn announce(runtime: Runtime, logging: &Logging, bound: &[SocketAddr], lines: &Lines) {
+    if logging.quiet {
         return;
     }
     let reachable = reachable(bound);
-    if args.logging.log_format == LogFormat::Json {
+    if logging.log_format == LogFormat::Json {
         let urls = reachable.iter().map(|address| format!("ws://{address}/ws")).collect::<Vec<_>>().join(" ");
         tracing::info!(event = "listening", urls, "listening");
         return;
     }
-    for line in banner(args.runtime, &reachable) {
+    for line in banner(runtime, &reachable) {
         lines.line(line);
     }
 }
