@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow};
 use enishi_core::dialect::Family;
 use enishi_core::server::{Listener, Server, ServerCommand, ServerConfig, ServerNotice};
 
-use crate::args::{self, SignalArgs};
+use crate::args::{self, Logging, SignalArgs};
 use crate::config::{self, Setting};
 use crate::ending::{self, Terminal};
 use crate::failure::{DONE, Failure};
@@ -52,7 +52,6 @@ pub fn run(args: SignalArgs, settings: &[Setting]) -> Result<u8, Failure> {
     // A closed stderr is no reason to stop serving.
     let lines = Lines::start(output::stderr, || ()).context("cannot start a thread")?;
     log::start(&args.logging, lines.clone());
-    announce(&args, &bound, &lines);
     if let Some(warning) = warning {
         tracing::warn!("{warning}");
     }
@@ -65,6 +64,7 @@ pub fn run(args: SignalArgs, settings: &[Setting]) -> Result<u8, Failure> {
     }
 
     let (now, unix, seed) = runtime::start()?;
+    let addresses = bound.clone();
     let config = ServerConfig {
         limits: args.limits.0,
         allow_origins: args.allow_origin,
@@ -83,6 +83,8 @@ pub fn run(args: SignalArgs, settings: &[Setting]) -> Result<u8, Failure> {
     })
     .context("cannot watch for signals")?;
     let format = args.logging.log_format;
+    // Who reads this may send a signal at once, and it has to be a graceful end already.
+    announce(args.runtime, &args.logging, &addresses, &lines);
     let ran = driver.run(|notice| match notice {
         ServerNotice::Trace(trace) => {
             log::trace(format, &trace);
@@ -130,18 +132,22 @@ fn reason(error: &io::Error) -> String {
     words.to_lowercase()
 }
 
-fn announce(args: &SignalArgs, bound: &[Listener], lines: &Lines) {
-    if args.logging.quiet {
+fn announce(runtime: Runtime, logging: &Logging, bound: &[Listener], lines: &Lines) {
+    if logging.quiet {
         return;
     }
     let (for_all, compat): (Vec<Listener>, Vec<Listener>) = bound.iter().partition(|listener| listener.only.is_none());
     let reachable = reachable(&for_all.iter().map(|listener| listener.address).collect::<Vec<_>>());
-    if args.logging.log_format == LogFormat::Json {
+    if logging.log_format == LogFormat::Json {
         let urls = reachable.iter().map(|address| format!("ws://{address}/ws")).collect::<Vec<_>>().join(" ");
         tracing::info!(event = "listening", urls, "listening");
         return;
     }
-    for line in banner(args.runtime, &reachable, &compat) {
+<<<<<<< HEAD
+    for line in banner(runtime, &reachable, &compat) {
+=======
+    for line in banner(runtime, &reachable, &compat) {
+>>>>>>> main
         lines.line(line);
     }
 }
