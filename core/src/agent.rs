@@ -268,6 +268,7 @@ impl Agent {
             channel: config.channel,
             channel_buffer_bytes: config.channel_buffer_bytes,
             told_of_absence: config.dialect == Dialect::Enishi,
+            asked_to_offer: config.dialect == Dialect::Zenn,
         };
         let mut peers = Peers::new(settings, secrets);
         let mut from_peers = Vec::new();
