@@ -33,7 +33,7 @@ use super::*;
 use crate::dialect::go::{Builder, Object};
 use crate::limits;
 use crate::machine::Utf8Bytes;
-use crate::signal::{Candidate, Kind};
+use crate::signal::Candidate;
 
 mod client;
 mod server;

@@ -9,3 +9,4 @@ mod interop;
 mod limits;
 mod tidy;
 mod transcripts;
+mod zenn_tonybai;
