@@ -5,6 +5,7 @@
 //! another is worked off in [`Agent::settle`].
 
 mod channels;
+mod habits;
 mod peers;
 mod signaling;
 mod stun;
@@ -15,6 +16,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::agent::habits::Habits;
 use crate::agent::peers::{Peers, PeersEffect};
 use crate::agent::signaling::{Signaling, SignalingEffect};
 use crate::clock::WallClock;
@@ -56,6 +58,10 @@ pub struct AgentConfig {
     pub stun: Vec<SocketAddr>,
     /// As [`crate::peer::PeerConfig::channel_buffer_bytes`].
     pub channel_buffer_bytes: usize,
+    /// Whether to send three greetings to each peer, as conic's own peers do.
+    pub greet: bool,
+    /// How often to send a random text to each peer, as Tony Bai's own peers do.
+    pub chatter: Option<Duration>,
 }
 
 /// What the embedding program asks of an agent.
@@ -237,6 +243,7 @@ const RELAY_TAG: &str = "relay";
 pub struct Agent {
     signaling: Signaling,
     peers: Peers,
+    habits: Habits,
     /// Where the embedding program wants to be: entered again when the server forgot us.
     rooms: BTreeSet<RoomName>,
     /// Commands that came before the first registration, so that a script need not wait for it.
@@ -262,6 +269,7 @@ impl Agent {
             offers: config.role == Role::Offer,
         };
         let signaling = Signaling::new(now, WallClock::new(now, unix), secrets.number(), settings);
+        let habits = Habits::new(config.role, config.greet, config.chatter, secrets.number());
         let settings = peers::Settings {
             hosts: config.hosts,
             stun: config.stun,
@@ -278,6 +286,7 @@ impl Agent {
         Agent {
             signaling,
             peers,
+            habits,
             rooms: BTreeSet::new(),
             postponed: VecDeque::new(),
             quitting: None,
@@ -389,7 +398,10 @@ impl Agent {
 
     fn peers_effect(&mut self, now: Instant, effect: PeersEffect) {
         match effect {
-            PeersEffect::Notice(notice) => self.notice(notice),
+            PeersEffect::Notice(notice) => {
+                self.habits.notice(now, &notice);
+                self.notice(notice);
+            }
             PeersEffect::Datagram { local, remote, bytes } => {
                 self.outputs.push_back(Output::Datagram { local, remote, bytes });
             }
@@ -453,6 +465,10 @@ impl Agent {
     fn timeout(&mut self, now: Instant) {
         self.signaling.timeout(now, &mut self.from_signaling);
         self.peers.timeout(now, &mut self.from_peers);
+        let due = self.habits.due(now);
+        for (name, text) in due.into_iter().filter(|_| self.quitting.is_none()) {
+            self.peers.send(now, Some(name), None, &Payload::Text(text), &mut self.from_peers);
+        }
     }
 
     /// What waits is sent, then the connections are closed, then the server is left; each as far as there is time.
@@ -516,7 +532,7 @@ impl Machine for Agent {
             return None;
         }
         let quitting = self.quitting.filter(|_| !self.signaling.is_leaving()).map(|at| (at, "quit"));
-        let next = [self.signaling.next_timeout(), self.peers.next_timeout(), quitting].into_iter().flatten().min();
-        next.map(|(at, why)| Deadline { at, why })
+        let next = [self.signaling.next_timeout(), self.peers.next_timeout(), self.habits.next_timeout(), quitting];
+        next.into_iter().flatten().min().map(|(at, why)| Deadline { at, why })
     }
 }

@@ -152,6 +152,8 @@ impl World {
             hosts: vec![host],
             stun: Vec::new(),
             channel_buffer_bytes: 128 * 1024,
+            greet: false,
+            chatter: None,
         };
         let unix = EPOCH + (self.now - self.start);
         let seed = self.rng.u128(..).to_le_bytes().repeat(2).try_into().expect("32 bytes");

@@ -484,7 +484,8 @@ mod tests {
 
     #[test]
     fn any_value_is_written_as_go_writes_it() {
-        let value: &RawValue = serde_json::from_str(r#"{ "b" : [1.50, 0, null, true], "a": {"z":"<","y":1} }"#).unwrap();
+        let value: &RawValue =
+            serde_json::from_str(r#"{ "b" : [1.50, 0, null, true], "a": {"z":"<","y":1} }"#).unwrap();
         assert_eq!(canonical(value).unwrap(), r#"{"a":{"y":1,"z":"\u003c"},"b":[1.5,0,null,true]}"#);
         let nested = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         let value = RawValue::from_string(nested).unwrap();

@@ -115,9 +115,7 @@ fn description(body: &str, kind: &str) -> Result<String, Refusal> {
 fn text(frame: &Frame) -> Result<Utf8Bytes, Refusal> {
     match frame {
         Frame::Text(text) => Ok(text.clone()),
-        Frame::Binary(bytes) => {
-            Utf8Bytes::try_from(bytes.clone()).map_err(|_| Refusal::Malformed("this is not UTF-8"))
-        }
+        Frame::Binary(bytes) => Utf8Bytes::try_from(bytes.clone()).map_err(|_| Refusal::Malformed("this is not UTF-8")),
         Frame::Ping | Frame::Pong => Err(Refusal::Malformed("this is no message")),
     }
 }

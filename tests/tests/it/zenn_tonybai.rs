@@ -21,10 +21,7 @@ fn id_of(world: &World, agent: usize) -> Name {
 }
 
 fn is_trouble(notice: &AgentNotice) -> bool {
-    matches!(
-        notice,
-        AgentNotice::Refused { .. } | AgentNotice::CommandFailed(_) | AgentNotice::PeerFailed { .. }
-    )
+    matches!(notice, AgentNotice::Refused { .. } | AgentNotice::CommandFailed(_) | AgentNotice::PeerFailed { .. })
 }
 
 fn both_talk(world: &mut World, what: &str) {

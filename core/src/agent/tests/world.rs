@@ -378,6 +378,8 @@ pub(super) fn config(id: &str, host: SocketAddr) -> AgentConfig {
         hosts: vec![host],
         stun: Vec::new(),
         channel_buffer_bytes: 128 * 1024,
+        greet: false,
+        chatter: None,
     }
 }
 

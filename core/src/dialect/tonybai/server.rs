@@ -133,8 +133,7 @@ impl Server {
         };
         request.signal(command)?;
         let letter = Letter::Sealed(Sealed { origin: Dialect::TonyBai.origin(), kind, frame: frame.clone() });
-        let envelope =
-            Envelope { from: Some(source), to: To::Peer(to), letter, tag: Some(tag.clone()), receipt: true };
+        let envelope = Envelope { from: Some(source), to: To::Peer(to), letter, tag: Some(tag.clone()), receipt: true };
         out.push(Heard::Command(Command::Signal(envelope)));
         Ok(())
     }

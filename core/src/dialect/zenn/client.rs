@@ -146,7 +146,8 @@ fn split(text: &str) -> Result<Vec<Signal>, Refusal> {
     let mut rest = text;
     while signals.len() < limits::EARLY_SIGNALS {
         let mut values = Deserializer::from_str(rest).into_iter::<&RawValue>();
-        let value = values.next().and_then(Result::ok).ok_or(Refusal::Malformed("there is no candidate in the string"))?;
+        let value =
+            values.next().and_then(Result::ok).ok_or(Refusal::Malformed("there is no candidate in the string"))?;
         signals.push(candidate(value.get())?);
         match rest.get(values.byte_offset()..).and_then(|rest| rest.strip_prefix(SEPARATOR)) {
             Some(next) => rest = next,

@@ -182,7 +182,8 @@ impl Server {
             return;
         }
         self.candidates.push_back((to, text));
-        let bytes = |kept: &VecDeque<(_, String)>| kept.iter().map(|(_, text)| text.len()).fold(0, usize::saturating_add);
+        let bytes =
+            |kept: &VecDeque<(_, String)>| kept.iter().map(|(_, text)| text.len()).fold(0, usize::saturating_add);
         while self.candidates.len() > limits::EARLY_SIGNALS || bytes(&self.candidates) > limits::KEPT_CANDIDATE_BYTES {
             self.candidates.pop_front();
         }
@@ -211,13 +212,7 @@ impl Server {
         }
     }
 
-    fn signal(
-        &mut self,
-        cx: &Context<'_>,
-        from: &Name,
-        letter: &Letter,
-        out: &mut Vec<Said>,
-    ) -> Result<(), Refusal> {
+    fn signal(&mut self, cx: &Context<'_>, from: &Name, letter: &Letter, out: &mut Vec<Said>) -> Result<(), Refusal> {
         let kind = letter.kind();
         match kind {
             Kind::Restart => self.asked(cx, from, letter, out)?,
@@ -237,7 +232,8 @@ impl Server {
 
     /// Somebody wants an offer.
     fn asked(&mut self, cx: &Context<'_>, from: &Name, letter: &Letter, out: &mut Vec<Said>) -> Result<(), Refusal> {
-        let is_for_them = |offer: &&Offer| offer.to.as_ref().is_none_or(|to| to == from || self.manner == Manner::Plain);
+        let is_for_them =
+            |offer: &&Offer| offer.to.as_ref().is_none_or(|to| to == from || self.manner == Manner::Plain);
         let offer = self.offer.as_ref().filter(is_for_them).filter(|_| !self.answered.contains(from));
         if let (Some(offer), Some(own)) = (offer, &self.id) {
             let frame = frame_of(cx, "sdp", &offer.sdp, Some(own), "offer")?;
@@ -295,9 +291,8 @@ impl Server {
             let joined = texts.join(SEPARATOR.encode_utf8(&mut [0; 4]));
             frame_of(cx, "candidate", &joined, None, "candidate").map(|frame| vec![(Kind::Candidate, frame)])
         } else {
-            let each = texts.iter().map(|text| {
-                Ok((kind_of(text), frame_of(cx, "candidate", text, None, "candidate")?))
-            });
+            let each =
+                texts.iter().map(|text| Ok((kind_of(text), frame_of(cx, "candidate", text, None, "candidate")?)));
             each.collect()
         };
         // What is too long for one message was bounded candidate by candidate; nobody waits for more.
@@ -353,13 +348,7 @@ fn kind_of(text: &str) -> Kind {
 }
 
 /// A message with a description or candidates in it, its members sorted.
-fn frame_of(
-    cx: &Context<'_>,
-    member: &str,
-    value: &str,
-    whose: Option<&Name>,
-    kind: &str,
-) -> Result<Frame, Refusal> {
+fn frame_of(cx: &Context<'_>, member: &str, value: &str, whose: Option<&Name>, kind: &str) -> Result<Frame, Refusal> {
     let message = Builder::new().text(member, value);
     let message = match whose {
         Some(whose) => message.text("target_id", whose.as_str()),
