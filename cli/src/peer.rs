@@ -369,6 +369,9 @@ fn renderer(args: &PeerArgs) -> Renderer {
     if args.signal.as_str() != "ws://127.0.0.1:3000/ws" {
         flags += &format!(" --signal {}", args.signal);
     }
+    if args.dialect != Dialect::Enishi {
+        flags += &format!(" --dialect {}", args.dialect.name());
+    }
     Renderer {
         json: args.json,
         role: args.role,
