@@ -33,7 +33,7 @@ use super::*;
 use crate::dialect::go::{Builder, Object};
 use crate::limits;
 use crate::machine::Utf8Bytes;
-use crate::signal::Candidate;
+use crate::signal::{Candidate, Kind};
 
 mod client;
 mod server;
@@ -144,15 +144,25 @@ fn request(command: u16, source: &str, target: &str, body: Option<&str>) -> Stri
     message(command, &payload.finish())
 }
 
+/// The command that carries signals of this kind.
+fn command_for(kind: Kind) -> Result<u16, Refusal> {
+    match kind {
+        Kind::Offer => Ok(OFFER),
+        Kind::Answer => Ok(ANSWER),
+        Kind::Candidate | Kind::EndOfCandidates => Ok(CANDIDATE),
+        Kind::Restart | Kind::Data => Err(Refusal::NoWordForThis),
+    }
+}
+
 /// The frame that carries a signal.
 fn write(cx: &Context<'_>, source: &str, target: &str, signal: &Signal) -> Result<Frame, Refusal> {
+    let command = command_for(signal.kind())?;
     let description = |kind: &str, sdp: &str| Builder::new().text("type", kind).text("sdp", sdp).finish();
-    let (command, body) = match signal {
-        Signal::Offer { sdp } => (OFFER, description("offer", sdp)),
-        Signal::Answer { sdp } => (ANSWER, description("answer", sdp)),
-        Signal::Candidate(candidate) => (CANDIDATE, candidate.candidate.clone()),
-        Signal::EndOfCandidates { .. } => (CANDIDATE, String::new()),
-        Signal::Restart | Signal::Data { .. } => return Err(Refusal::NoWordForThis),
+    let body = match signal {
+        Signal::Offer { sdp } => description("offer", sdp),
+        Signal::Answer { sdp } => description("answer", sdp),
+        Signal::Candidate(candidate) => candidate.candidate.clone(),
+        Signal::EndOfCandidates { .. } | Signal::Restart | Signal::Data { .. } => String::new(),
     };
     let text = request(command, source, target, Some(&body));
     if text.len() > cx.limits.message_bytes { Err(Refusal::TooBig) } else { Ok(Frame::Binary(text.into())) }

@@ -102,6 +102,19 @@ fn two_offering_peers_reach_one_that_answers() {
 }
 
 #[test]
+fn who_comes_to_zenn_while_somebody_offers_is_offered_to_as_well() {
+    let mut world = World::new(5);
+    world.add(Dialect::Zenn, "b", None);
+    world.add(Dialect::Zenn, "a", Some("b"));
+    world.until(SECOND * 8, "a and b", |world| world.is_open(0) && world.is_open(1));
+    world.add(Dialect::Zenn, "c", None);
+    world.until(SECOND, "a and c", |world| world.is_open(2));
+    world.run(SECOND);
+    world.say(1, "from a");
+    world.until(SECOND, "both hear", |world| world.texts(0) == ["from a"] && world.texts(2) == ["from a"]);
+}
+
+#[test]
 fn an_id_that_is_taken_is_told() {
     for dialect in [Dialect::Zenn, Dialect::TonyBai] {
         let mut world = World::new(3);

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{CANDIDATE, INIT, NOT_THERE, RESPONSE, Request, name, outer, request, text, write};
+use super::{CANDIDATE, INIT, NOT_THERE, RESPONSE, Request, command_for, name, outer, request, text, write};
 use crate::dialect::Context;
 use crate::dialect::go::Object;
 use crate::limits;
@@ -55,10 +55,8 @@ impl Client {
                 let To::Peer(to) = &envelope.to else { return Err(Refusal::NoWordForThis) };
                 let Letter::Open(signal) = &envelope.letter else { return Err(Refusal::NoWordForThis) };
                 let own = self.name.as_ref().ok_or(Refusal::NotRegistered)?;
-                let frame = write(cx, own.as_str(), to.as_str(), signal)?;
-                let (command, _) = outer(&text(&frame)?)?;
-                out.push(frame);
-                self.ask(command, Some(to.clone()));
+                out.push(write(cx, own.as_str(), to.as_str(), signal)?);
+                self.ask(command_for(signal.kind())?, Some(to.clone()));
                 Ok(())
             }
             Command::Bye => Ok(()),

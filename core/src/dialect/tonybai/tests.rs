@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::ids::Ids;
 use crate::limits::Limits;
-use crate::signal::{Envelope, Kind, Letter, Resumed, To};
+use crate::signal::{Envelope, Letter, Resumed, To};
 
 /// One clock and one source of ids for several codecs.
 struct World {

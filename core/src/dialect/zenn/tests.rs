@@ -128,9 +128,9 @@ impl Original {
             "answer" => {
                 let answer = serde_json::json!({"sdp": json("sdp"), "type": "answer"}).to_string();
                 let kept = self.offerer.as_ref().and_then(|offerer| self.candidates.get(offerer));
-                let joined = kept.map(|kept| kept.join("|")).unwrap_or_default();
-                let candidates = serde_json::json!({"candidate": joined, "type": "candidate"}).to_string();
-                vec![(string("target_id"), answer), (id, candidates)]
+                let kept = kept.map(|kept| serde_json::json!({"candidate": kept.join("|"), "type": "candidate"}));
+                let candidates = kept.map(|kept| (id, kept.to_string()));
+                std::iter::once((string("target_id"), answer)).chain(candidates).collect()
             }
             _ => {
                 let target = string("target_id");
