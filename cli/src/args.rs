@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -156,7 +157,7 @@ pub struct PeerArgs {
     #[arg(long, value_enum, default_value_t = Role::Answer, env = "ENISHI_ROLE")]
     pub role: Role,
 
-    /// The id to be reached under [default: the server chooses]
+    /// The id to be reached under [default: the server or the dialect chooses]
     #[arg(long, env = "ENISHI_ID")]
     pub id: Option<String>,
 
@@ -168,9 +169,9 @@ pub struct PeerArgs {
     #[arg(long, default_value = "enishi", env = "ENISHI_DIALECT", value_parser = dialects())]
     pub dialect: Dialect,
 
-    /// Label of the data channel that an offer opens
-    #[arg(long, value_name = "LABEL", default_value = "chat", env = "ENISHI_CHANNEL", value_parser = label)]
-    pub channel: String,
+    /// Label of the data channel that an offer opens [default: chat, or data with tonybai]
+    #[arg(long, value_name = "LABEL", env = "ENISHI_CHANNEL", value_parser = label)]
+    pub channel: Option<String>,
 
     /// Messages on that channel may arrive out of order
     #[arg(long)]
@@ -184,6 +185,14 @@ pub struct PeerArgs {
     #[arg(long, value_name = "BYTES", default_value_t = CHANNEL_BUFFER_BYTES, env = "ENISHI_CHANNEL_BUFFER")]
     #[arg(value_parser = channel_buffer)]
     pub channel_buffer: usize,
+
+    /// Send three greetings on the first channel, as conic's own peers do
+    #[arg(long)]
+    pub greet: bool,
+
+    /// Send a random text on the first channel every so often, such as 5s, as Tony Bai's own peers do
+    #[arg(long, value_name = "TIME", value_parser = period)]
+    pub chatter: Option<Duration>,
 
     /// STUN server to ask for the address seen from outside; may be repeated
     #[arg(long, value_name = "HOST:PORT", env = "ENISHI_STUN", value_delimiter = ',')]
@@ -294,6 +303,19 @@ fn label(text: &str) -> Result<String, String> {
     crate::commands::label(text).map_err(|error| error.to_string())
 }
 
+/// A time from 10 ms on: `5s`, `500ms`, or seconds alone.
+fn period(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.strip_suffix("ms") {
+        Some(number) => (number, 0.001),
+        None => (text.strip_suffix('s').unwrap_or(text), 1.0),
+    };
+    let seconds = number.parse::<f64>().ok().map(|number| number * unit);
+    seconds
+        .filter(|seconds| (0.01..=86_400.0).contains(seconds))
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "a time from 10ms to 86400s, such as 5s".into())
+}
+
 fn channel_buffer(text: &str) -> Result<usize, String> {
     text.parse()
         .ok()
@@ -308,6 +330,16 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn periods_have_a_unit_or_are_seconds() {
+        for (text, millis) in [("5s", 5000), ("500ms", 500), ("2", 2000), ("0.5", 500)] {
+            assert_eq!(period(text), Ok(Duration::from_millis(millis)));
+        }
+        for text in ["", "s", "-1s", "0", "1ms", "NaN", "inf", "5m"] {
+            assert!(period(text).is_err(), "{text}");
+        }
     }
 
     /// A screen is 24 lines of 80; the short help of a server with 25 limits has to leave them out.

@@ -337,7 +337,7 @@ fn configure(args: &PeerArgs, udp: &[UdpSocket]) -> Result<(AgentConfig, Vec<Str
     let (turn, without) = turn::servers(&args.path)?;
     warnings.extend(without);
     let channel = ChannelSpec {
-        label: args.channel.clone(),
+        label: args.channel.clone().unwrap_or_else(|| habitual_channel(args.dialect).to_owned()),
         ordered: !args.unordered,
         max_retransmits: args.max_retransmits,
         max_lifetime: None,
@@ -345,7 +345,7 @@ fn configure(args: &PeerArgs, udp: &[UdpSocket]) -> Result<(AgentConfig, Vec<Str
     let config = AgentConfig {
         signal_url: args.signal.as_str().to_owned(),
         dialect: args.dialect,
-        id: name("--id", &args.id)?,
+        id: name("--id", &args.id)?.or_else(|| habitual_id(args.dialect, args.role)),
         token,
         role: match args.role {
             Role::Offer => agent::Role::Offer,
@@ -358,8 +358,24 @@ fn configure(args: &PeerArgs, udp: &[UdpSocket]) -> Result<(AgentConfig, Vec<Str
         turn,
         relay_only: args.path.ice_policy == IcePolicy::Relay,
         channel_buffer_bytes: args.channel_buffer,
+        greet: args.greet,
+        chatter: args.chatter,
     };
     Ok((config, warnings))
+}
+
+/// The label that the users of a system expect.
+fn habitual_channel(dialect: Dialect) -> &'static str {
+    if dialect == Dialect::TonyBai { "data" } else { "chat" }
+}
+
+/// The id that the users of a system expect, where it has one.
+fn habitual_id(dialect: Dialect, role: Role) -> Option<Name> {
+    match (dialect, role) {
+        (Dialect::TonyBai, Role::Offer) => Some("offer-peer-1".into()),
+        (Dialect::TonyBai, Role::Answer) => Some("answer-peer-1".into()),
+        _ => None,
+    }
 }
 
 /// Looks a STUN server up. A name that cannot be found now is no mistake of the command line; a wrong form is.
@@ -381,6 +397,9 @@ fn renderer(args: &PeerArgs) -> Renderer {
     let mut flags = String::new();
     if args.signal.as_str() != "ws://127.0.0.1:3000/ws" {
         flags += &format!(" --signal {}", args.signal);
+    }
+    if args.dialect != Dialect::Enishi {
+        flags += &format!(" --dialect {}", args.dialect.name());
     }
     Renderer {
         json: args.json,

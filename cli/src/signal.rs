@@ -143,11 +143,7 @@ fn announce(runtime: Runtime, logging: &Logging, bound: &[Listener], lines: &Lin
         tracing::info!(event = "listening", urls, "listening");
         return;
     }
-<<<<<<< HEAD
     for line in banner(runtime, &reachable, &compat) {
-=======
-    for line in banner(runtime, &reachable, &compat) {
->>>>>>> main
         lines.line(line);
     }
 }

@@ -5,6 +5,7 @@
 //! meet: what one part wants of another is worked off in `settle`.
 
 mod channels;
+mod habits;
 mod peers;
 mod signaling;
 mod stun;
@@ -16,6 +17,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::agent::habits::Habits;
 use crate::agent::peers::{Peers, PeersEffect};
 use crate::agent::signaling::{Signaling, SignalingEffect};
 use crate::agent::turn::Relays;
@@ -64,6 +66,10 @@ pub struct AgentConfig {
     pub relay_only: bool,
     /// As [`crate::peer::PeerConfig::channel_buffer_bytes`].
     pub channel_buffer_bytes: usize,
+    /// Whether to send three greetings to each peer, as conic's own peers do.
+    pub greet: bool,
+    /// How often to send a random text to each peer, as Tony Bai's own peers do.
+    pub chatter: Option<Duration>,
 }
 
 /// What the embedding program asks of an agent.
@@ -254,6 +260,7 @@ pub struct Agent {
     peers: Peers,
     /// Whether TURN servers are taken from the signaling server.
     takes_turn: bool,
+    habits: Habits,
     /// Where the embedding program wants to be: entered again when the server forgot us.
     rooms: BTreeSet<RoomName>,
     /// Commands that came before the first registration, so that a script need not wait for it.
@@ -282,6 +289,7 @@ impl Agent {
         let signaling = Signaling::new(now, clock, secrets.number(), settings);
         let takes_turn = config.turn.is_empty();
         let relays = Relays::new(now, clock, config.turn);
+        let habits = Habits::new(config.role, config.greet, config.chatter, secrets.number());
         let settings = peers::Settings {
             hosts: config.hosts,
             stun: config.stun,
@@ -289,6 +297,7 @@ impl Agent {
             channel: config.channel,
             channel_buffer_bytes: config.channel_buffer_bytes,
             told_of_absence: config.dialect == Dialect::Enishi,
+            asked_to_offer: config.dialect == Dialect::Zenn,
         };
         let mut peers = Peers::new(settings, relays, secrets);
         let mut from_peers = Vec::new();
@@ -299,6 +308,7 @@ impl Agent {
             signaling,
             peers,
             takes_turn,
+            habits,
             rooms: BTreeSet::new(),
             postponed: VecDeque::new(),
             quitting: None,
@@ -439,7 +449,10 @@ impl Agent {
 
     fn peers_effect(&mut self, now: Instant, effect: PeersEffect) {
         match effect {
-            PeersEffect::Notice(notice) => self.notice(notice),
+            PeersEffect::Notice(notice) => {
+                self.habits.notice(now, &notice);
+                self.notice(notice);
+            }
             PeersEffect::Datagram { local, remote, bytes } => {
                 self.outputs.push_back(Output::Datagram { local, remote, bytes });
             }
@@ -503,6 +516,10 @@ impl Agent {
     fn timeout(&mut self, now: Instant) {
         self.signaling.timeout(now, &mut self.from_signaling);
         self.peers.timeout(now, &mut self.from_peers);
+        let due = self.habits.due(now);
+        for (name, text) in due.into_iter().filter(|_| self.quitting.is_none()) {
+            self.peers.send(now, Some(name), None, &Payload::Text(text), &mut self.from_peers);
+        }
     }
 
     /// What waits is sent, then the connections are closed, then the server is left; each as far as there is time.
@@ -566,7 +583,7 @@ impl Machine for Agent {
             return None;
         }
         let quitting = self.quitting.filter(|_| !self.signaling.is_leaving()).map(|at| (at, "quit"));
-        let next = [self.signaling.next_timeout(), self.peers.next_timeout(), quitting].into_iter().flatten().min();
-        next.map(|(at, why)| Deadline { at, why })
+        let next = [self.signaling.next_timeout(), self.peers.next_timeout(), self.habits.next_timeout(), quitting];
+        next.into_iter().flatten().min().map(|(at, why)| Deadline { at, why })
     }
 }

@@ -114,6 +114,11 @@ impl Dialect {
         Dialect::SocketIo,
     ];
 
+    /// Whether a client chooses its own id, and has to have one.
+    pub fn client_chooses_id(self) -> bool {
+        matches!(self, Dialect::ConicC | Dialect::Zenn | Dialect::TonyBai)
+    }
+
     /// The name, as `--dialect` takes it and logs print it.
     pub fn name(self) -> &'static str {
         match self {
@@ -329,7 +334,7 @@ impl ClientCodec {
             Dialect::ConicA | Dialect::ConicB | Dialect::ConicC => {
                 ClientCodec::Conic(conic::Client::new(setup.dialect))
             }
-            Dialect::Zenn => ClientCodec::Zenn(zenn::Client::default()),
+            Dialect::Zenn => ClientCodec::Zenn(zenn::Client::new(setup.offers)),
             Dialect::Mesh => ClientCodec::Mesh(mesh::Client::default()),
             Dialect::TonyBai => ClientCodec::TonyBai(tonybai::Client::new(setup.offers)),
             Dialect::SocketIo09 | Dialect::SocketIo => ClientCodec::SocketIo(socketio::Client::new(setup.dialect)),
@@ -342,6 +347,15 @@ impl ClientCodec {
             ClientCodec::TonyBai(client) => with_path(signal_url, client.path()),
             ClientCodec::SocketIo(client) => with_path(signal_url, &client.path()),
             _ => signal_url.to_owned(),
+        }
+    }
+
+    /// Whether the server has no word to confirm a registration: then it is done when it is asked for.
+    pub fn registers_silently(&self) -> bool {
+        match self {
+            ClientCodec::Zenn(_) => true,
+            ClientCodec::TonyBai(client) => client.offers(),
+            _ => false,
         }
     }
 

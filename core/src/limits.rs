@@ -131,6 +131,9 @@ pub const DRIVER_WAITING_BYTES: usize = 64 * 1024 * 1024;
 /// (`protocols.md` 000.2), a flood of them must not.
 pub const EARLY_SIGNALS: usize = 200;
 
+/// Candidates that a server keeps for whoever answers one client, in bytes; the oldest give way.
+pub const KEPT_CANDIDATE_BYTES: usize = 64 * 1024;
+
 /// The longest candidate, its generation's name included, in bytes. Real ones have about 100.
 pub const CANDIDATE_BYTES: usize = 1024;
 

@@ -183,6 +183,8 @@ impl World {
             turn: Vec::new(),
             relay_only: false,
             channel_buffer_bytes: 128 * 1024,
+            greet: false,
+            chatter: None,
         };
         change(&mut config);
         let unix = EPOCH + (self.now - self.start);
@@ -380,7 +382,7 @@ impl World {
                     self.send(delay, Packet::Datagram { from: local, to: remote, bytes });
                 }
             }
-            Output::Dial { dial, protocol, .. } => self.dial(index, dial, protocol),
+            Output::Dial { dial, url, protocol, .. } => self.dial(index, dial, &url, protocol),
             Output::Send { conn, frame } => {
                 if !self.wires.contains_key(&conn) {
                     return;
@@ -407,7 +409,7 @@ impl World {
         }
     }
 
-    fn dial(&mut self, agent: usize, dial: DialId, protocol: Option<&'static str>) {
+    fn dial(&mut self, agent: usize, dial: DialId, url: &str, protocol: Option<&'static str>) {
         if self.server.is_none() {
             let error = "connection refused".to_owned();
             return self.send(WIRE_DELAY, Packet::ToAgent(agent, Input::DialFailed { dial, error }));
@@ -417,7 +419,8 @@ impl World {
         self.wires.insert(conn, Wire { agent, dial });
         let remote = SocketAddr::from(([127, 0, 0, 1], 40_000));
         let header = protocol.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).unwrap_or_default();
-        let Parsed::Complete(request, _) = http::parse(upgrade_request("/ws", &header).as_bytes()) else {
+        let path = url.splitn(4, '/').nth(3).unwrap_or_default();
+        let Parsed::Complete(request, _) = http::parse(upgrade_request(&format!("/{path}"), &header).as_bytes()) else {
             panic!("a request that is none");
         };
         self.send(WIRE_DELAY, Packet::ToServer(Input::Accepted { conn, listener: ListenerId(0), remote }));

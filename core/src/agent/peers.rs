@@ -66,6 +66,8 @@ pub(super) struct Settings {
     pub(super) channel_buffer_bytes: usize,
     /// Whether the server says so when somebody is not there.
     pub(super) told_of_absence: bool,
+    /// Whether a restart that somebody unknown wants is a wish for a first offer: so zenn's server asks for one.
+    pub(super) asked_to_offer: bool,
 }
 
 impl Settings {
@@ -352,6 +354,9 @@ impl Peers {
                 if !self.remotes.contains_key(&from) {
                     return self.keep_early(from, signal, out);
                 }
+            }
+            Signal::Restart if self.settings.asked_to_offer && !self.remotes.contains_key(&from) => {
+                return self.offer(now, from, out);
             }
             Signal::Restart | Signal::Data { .. } => {
                 if !self.remotes.contains_key(&from) {

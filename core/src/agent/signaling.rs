@@ -142,8 +142,8 @@ impl Signaling {
     /// Dials, if that was never done.
     pub(super) fn start(&mut self, now: Instant, out: &mut Vec<SignalingEffect>) {
         if matches!(self.state, State::Idle { .. }) {
-            if self.settings.name.is_none() && self.settings.dialect == Dialect::ConicC {
-                // In this dialect the client chooses, and the server's own ids look like this.
+            if self.settings.name.is_none() && self.settings.dialect.client_chooses_id() {
+                // conic's own clients make up ids like this.
                 self.settings.name = Some(Name::new(self.ids.next(self.clock.unix(now))));
             }
             self.dial(now, out);
@@ -362,7 +362,11 @@ impl Signaling {
             None => self.registration(),
         };
         if let Err(refusal) = self.send(now, &command, out) {
-            self.refused(now, refusal, out);
+            return self.refused(now, refusal, out);
+        }
+        let is_silent = matches!(&self.state, State::Open(connection) if connection.codec.registers_silently());
+        if let (true, Some(name)) = (is_silent, self.settings.name.clone()) {
+            self.take(now, Event::Registered { name, token: None, resumed: Resumed::Fresh }, out);
         }
     }
 

@@ -17,6 +17,7 @@
 )]
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fmt::Write;
 use std::ops::RangeInclusive;
@@ -25,6 +26,7 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::limits;
@@ -260,6 +262,53 @@ fn number(text: &str, digits: usize, range: RangeInclusive<u32>) -> Option<u32> 
     text.parse().ok().filter(|number| plain && range.contains(number))
 }
 
+/// A value as Go writes what it read into an `any`: compact, members sorted, the last of two alike, numbers as float64.
+///
+/// # Errors
+/// [`Refusal::Malformed`]: it cannot be read, or is nested deeper than [`limits::JSON_DEPTH`].
+pub fn canonical(value: &RawValue) -> Result<String, Refusal> {
+    shallow(value.get())?;
+    let value = serde_json::from_str(value.get()).map_err(|_| Refusal::Malformed("a value cannot be read"))?;
+    let mut out = String::new();
+    write_any(&mut out, &value);
+    Ok(out)
+}
+
+/// Recurses no deeper than [`shallow`] allows.
+fn write_any(out: &mut String, value: &Value) {
+    match value {
+        Value::Null => out.push_str("null"),
+        Value::Bool(true) => out.push_str("true"),
+        Value::Bool(false) => out.push_str("false"),
+        // Writing to a String does not fail.
+        Value::Number(number) => _ = write!(out, "{}", number.as_f64().unwrap_or_default()),
+        Value::String(text) => quote(out, text),
+        Value::Array(values) => {
+            out.push('[');
+            for (position, value) in values.iter().enumerate() {
+                if position > 0 {
+                    out.push(',');
+                }
+                write_any(out, value);
+            }
+            out.push(']');
+        }
+        Value::Object(members) => {
+            let sorted: BTreeMap<&String, &Value> = members.iter().collect();
+            out.push('{');
+            for (position, (name, value)) in sorted.into_iter().enumerate() {
+                if position > 0 {
+                    out.push(',');
+                }
+                quote(out, name);
+                out.push(':');
+                write_any(out, value);
+            }
+            out.push('}');
+        }
+    }
+}
+
 /// Writes one object, member by member.
 #[derive(Debug)]
 pub struct Builder(String);
@@ -431,6 +480,16 @@ mod tests {
         ] {
             assert!(!is_time(text), "{text}");
         }
+    }
+
+    #[test]
+    fn any_value_is_written_as_go_writes_it() {
+        let value: &RawValue =
+            serde_json::from_str(r#"{ "b" : [1.50, 0, null, true], "a": {"z":"<","y":1} }"#).unwrap();
+        assert_eq!(canonical(value).unwrap(), r#"{"a":{"y":1,"z":"\u003c"},"b":[1.5,0,null,true]}"#);
+        let nested = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let value = RawValue::from_string(nested).unwrap();
+        assert!(canonical(&value).is_err());
     }
 
     #[test]

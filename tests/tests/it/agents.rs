@@ -202,7 +202,7 @@ fn agents_of_every_pair_of_dialects_meet() {
 
 #[test]
 fn an_offer_waits_in_every_dialect_that_lets_its_clients_choose_an_id() {
-    for dialect in [Dialect::Enishi, Dialect::ConicC] {
+    for dialect in [Dialect::Enishi, Dialect::ConicC, Dialect::Zenn, Dialect::TonyBai] {
         let mut world = World::new(5);
         world.add(dialect, "alice", Some("bob"));
         world.run(SECOND * 50);

@@ -14,3 +14,4 @@ mod limits;
 mod relays;
 mod tidy;
 mod transcripts;
+mod zenn_tonybai;

@@ -23,7 +23,7 @@ macro_rules! folders {
     )*};
 }
 
-folders!(conic_a "conic-a", conic_b "conic-b", conic_c "conic-c");
+folders!(conic_a "conic-a", conic_b "conic-b", conic_c "conic-c", zenn "zenn", tonybai "tonybai");
 
 fn play_folder(folder: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(folder);
@@ -61,26 +61,35 @@ impl Stage {
         }
         let (head, rest) = line.split_once(' ').ok_or("no space in the line")?;
         let who = head.chars().next().ok_or("no client")?;
-        match &head[1..] {
+        let (path, step) = match head[1..].strip_prefix('@') {
+            Some(path) => path.split_at(path.find(['<', '>']).ok_or("no arrow after the path")?),
+            None => ("/ws", &head[1..]),
+        };
+        match step {
             ">" if rest == "close" => self.bench.hang_up(self.clients[&who]),
             ">" => {
                 let text = self.fill(rest);
-                self.send(who, Frame::text(text));
+                self.send(who, path, Frame::text(text));
             }
             ">>" => {
                 let text = self.fill(rest);
-                self.send(who, Frame::Binary(text.into()));
+                self.send(who, path, Frame::Binary(text.into()));
             }
-            "<" => return self.expect(who, rest),
+            "<" => return self.expect(who, rest, false),
+            "<<" => return self.expect(who, rest, true),
             other => return Err(format!("{other} means nothing")),
         }
         self.collect();
         Ok(())
     }
 
-    fn send(&mut self, who: char, frame: Frame) {
+    fn send(&mut self, who: char, path: &str, frame: Frame) {
         let bench = &mut self.bench;
-        let conn = *self.clients.entry(who).or_insert_with(|| bench.ws());
+        let conn = *self.clients.entry(who).or_insert_with(|| {
+            let conn = bench.open(path, "");
+            assert_eq!(bench.take(conn), [Got::Upgraded(None)]);
+            conn
+        });
         // What a driver does with a message over the bound that Output::Upgrade gave it.
         if frame.len() > ServerConfig::default().limits.message_bytes {
             self.bench.fault(conn, FrameFault::TooBig);
@@ -97,7 +106,7 @@ impl Stage {
         }
     }
 
-    fn expect(&mut self, who: char, wanted: &str) -> Result<(), String> {
+    fn expect(&mut self, who: char, wanted: &str, binary: bool) -> Result<(), String> {
         let waiting = self.waiting.entry(who).or_default();
         if wanted == "nothing" {
             return if waiting.is_empty() { Ok(()) } else { Err(format!("{waiting:.300?} waits")) };
@@ -106,9 +115,13 @@ impl Stage {
             return Err("nothing waits".into());
         }
         let got = waiting.remove(0);
+        if wanted == "skip" {
+            return Ok(());
+        }
         match (wanted.strip_prefix("close "), got) {
             (Some(code), Got::Close(got, _)) if code == got.to_string() => Ok(()),
-            (None, Got::Text(got)) if self.is_like(wanted, &got) => Ok(()),
+            (None, Got::Text(got)) if !binary && self.is_like(wanted, &got) => Ok(()),
+            (None, Got::Binary(got)) if binary && self.fill(wanted).as_bytes() == got => Ok(()),
             (_, got) => Err(format!("got {got:.600?}")),
         }
     }
@@ -132,7 +145,12 @@ impl Stage {
             text = text.replace(&format!("<id:{name}>"), id);
         }
         text = replace_between(&text, "<x:", ">", |count| "x".repeat(count.parse().expect("a number")));
-        replace_between(&text, "<base64(", ")base64>", |inside| STANDARD.encode(inside))
+        // What is innermost first: base64 may be inside base64.
+        while let Some((before, rest)) = text.rsplit_once("<base64(") {
+            let (inside, after) = rest.split_once(")base64>").expect("a placeholder that ends");
+            text = format!("{before}{}{after}", STANDARD.encode(inside));
+        }
+        text
     }
 
     fn nothing_left(&self) -> Result<(), String> {

@@ -380,6 +380,8 @@ pub(super) fn config(id: &str, host: SocketAddr) -> AgentConfig {
         turn: Vec::new(),
         relay_only: false,
         channel_buffer_bytes: 128 * 1024,
+        greet: false,
+        chatter: None,
     }
 }
 
