@@ -177,6 +177,7 @@ impl World {
             token: None,
             role: if target.is_some() { Role::Offer } else { Role::Answer },
             target: target.map(Name::from),
+            room: None,
             channel: channel("chat"),
             hosts: vec![host],
             stun: Vec::new(),
