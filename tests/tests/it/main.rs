@@ -12,5 +12,6 @@ mod hub;
 mod interop;
 mod limits;
 mod relays;
+mod rooms;
 mod tidy;
 mod transcripts;

@@ -1,0 +1,349 @@
+//! Rooms of agents, in virtual time: who meets whom, who hears whom, and who notices that somebody is gone.
+
+use std::time::Duration;
+
+use enishi_core::agent::{AgentCommand, AgentNotice};
+use enishi_core::dialect::Dialect;
+use enishi_core::peer::PeerState;
+use enishi_core::signal::{Name, Payload, Refusal};
+use enishi_tests::world::{Path, World};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+
+/// Everybody of one dialect, everybody of the other, and both in one room.
+const CASTS: [[Dialect; 4]; 3] =
+    [[Dialect::Mesh; 4], [Dialect::Enishi; 4], [Dialect::Mesh, Dialect::Enishi, Dialect::Mesh, Dialect::Enishi]];
+
+fn is_open(notice: &AgentNotice) -> bool {
+    matches!(notice, AgentNotice::ChannelOpened { .. })
+}
+
+fn is_peer(notice: &AgentNotice, with: &str, is: PeerState) -> bool {
+    matches!(notice, AgentNotice::Peer { id, state } if id.as_str() == with && *state == is)
+}
+
+fn has_left(notice: &AgentNotice, who: &str) -> bool {
+    matches!(notice, AgentNotice::Presence { id, here: false, .. } if id.as_str() == who)
+}
+
+fn is_fault(notice: &AgentNotice) -> bool {
+    matches!(notice, AgentNotice::Refused { .. } | AgentNotice::CommandFailed(_) | AgentNotice::PeerFailed { .. })
+}
+
+/// Four in one room, who came one after the other, all connected.
+fn four(cast: [Dialect; 4], seed: u64) -> World {
+    let mut world = World::new(seed);
+    for (dialect, name) in cast.into_iter().zip(NAMES) {
+        world.add_to_room(dialect, name, "demo");
+        world.run(SECOND / 4);
+    }
+    world.until(SECOND * 5, "everybody has three channels", |world| (0..4).all(|i| world.count(i, is_open) == 3));
+    world
+}
+
+#[track_caller]
+fn assert_no_faults(world: &World) {
+    for index in 0..4 {
+        assert_eq!(world.count(index, is_fault), 0, "{}", world.story());
+    }
+}
+
+#[test]
+fn r7_four_make_six_connections_and_the_newcomer_offers() {
+    for (seed, cast) in CASTS.into_iter().enumerate() {
+        let mut world = four(cast, seed as u64);
+        world.run(SECOND * 30);
+        for (index, _) in NAMES.iter().enumerate() {
+            for (other, name) in NAMES.iter().enumerate().filter(|(other, _)| *other != index) {
+                let connected = world.count(index, |notice| is_peer(notice, name, PeerState::Connected));
+                assert_eq!(connected, 1, "{index} and {other}\n{}", world.story());
+            }
+            // Whoever came later offers: no glare, nothing twice.
+            let offers = world.sent.iter().filter(|(who, text)| *who == index && text.contains("\"type\":\"offer\""));
+            let offers = offers.filter(|(_, text)| text.contains("\"target\"") || text.contains("\"to\"")).count();
+            assert_eq!(offers, index, "offers of {}", NAMES[index]);
+        }
+        assert_no_faults(&world);
+    }
+}
+
+#[test]
+fn r7_four_who_come_at_once_make_six_connections_too() {
+    for (seed, cast) in CASTS.into_iter().enumerate() {
+        let mut world = World::new(seed as u64);
+        for (dialect, name) in cast.into_iter().zip(NAMES) {
+            world.add_to_room(dialect, name, "demo");
+        }
+        world.until(SECOND * 5, "everybody has three channels", |world| (0..4).all(|i| world.count(i, is_open) == 3));
+        world.run(SECOND * 30);
+        assert!((0..4).all(|i| world.count(i, is_open) == 3), "and no more");
+        assert_no_faults(&world);
+    }
+}
+
+#[test]
+fn r8_broadcast_reaches_three_and_send_to_one() {
+    for (seed, cast) in CASTS.into_iter().enumerate() {
+        let mut world = four(cast, seed as u64);
+        world.say(1, "to all");
+        let payload = Payload::Text("to one".to_owned());
+        world.command(1, AgentCommand::Send { to: Some("c".into()), label: Some("chat".to_owned()), payload });
+        world.run(SECOND);
+        let heard: Vec<_> = (0..4).map(|index| world.texts(index)).collect();
+        assert_eq!(heard, [vec!["to all"], vec![], vec!["to all", "to one"], vec!["to all"]]);
+    }
+}
+
+#[test]
+fn r8_twenty_a_second_for_ten_seconds_arrive_in_order_and_once() {
+    for (seed, cast) in CASTS.into_iter().enumerate() {
+        let mut world = four(cast, seed as u64);
+        world.path = Path { jitter: Duration::from_millis(15), loss: 0.03, ..Path::default() };
+        let texts: Vec<String> = (0..200).map(|n| format!("player_move {n}")).collect();
+        for text in &texts {
+            world.say(3, text);
+            world.run(SECOND / 20);
+        }
+        world.until(SECOND * 60, "all arrive", |world| (0..3).all(|i| world.texts(i).len() >= texts.len()));
+        for index in 0..3 {
+            assert!(world.texts(index).iter().eq(texts.iter()), "{}", NAMES[index]);
+        }
+    }
+}
+
+#[test]
+fn r2_leaving_is_noticed_by_all() {
+    for (seed, cast) in CASTS.into_iter().enumerate() {
+        let mut world = four(cast, seed as u64);
+        world.command(2, AgentCommand::Quit);
+        world.until(SECOND * 3, "all know", |world| {
+            [0, 1, 3].into_iter().all(|i| {
+                world.count(i, |notice| has_left(notice, "c")) == 1
+                    && world.count(i, |notice| is_peer(notice, "c", PeerState::Closed)) == 1
+            })
+        });
+        world.say(0, "without c");
+        world.until(SECOND, "the others hear", |world| [1, 3].into_iter().all(|i| world.texts(i) == ["without c"]));
+        assert_no_faults(&world);
+    }
+}
+
+#[test]
+fn a_crash_is_noticed_by_all_and_once() {
+    for (seed, cast) in CASTS.into_iter().enumerate() {
+        let mut world = four(cast, seed as u64);
+        world.crash(2);
+        let states = |world: &World, i: usize, state| world.count(i, |notice| is_peer(notice, "c", state));
+        // Our own protocol gives a lost session 10 s to come back; ICE takes 9 s to call a path lost.
+        world.until(SECOND * 15, "all know", |world| {
+            [0, 1, 3].into_iter().all(|i| {
+                world.count(i, |notice| has_left(notice, "c")) == 1 && states(world, i, PeerState::Closed) == 1
+            })
+        });
+        world.run(SECOND * 60);
+        for index in [0, 1, 3] {
+            // R15
+            let told = [PeerState::Connected, PeerState::Disconnected, PeerState::Closed];
+            assert_eq!(told.map(|state| states(&world, index, state)), [1, 1, 1], "{}", world.story());
+        }
+        world.say(0, "without c");
+        world.until(SECOND, "the others hear", |world| [1, 3].into_iter().all(|i| world.texts(i) == ["without c"]));
+    }
+}
+
+#[test]
+fn who_crashed_can_come_back_under_its_id() {
+    for (seed, cast) in CASTS.into_iter().enumerate() {
+        let mut world = four(cast, seed as u64);
+        world.crash(2);
+        world.run(SECOND);
+        let again = world.add_to_room(cast[2], "c", "demo");
+        world.until(SECOND * 10, "three channels again", |world| world.count(again, is_open) == 3);
+        world.say(again, "back");
+        world.until(SECOND, "all hear", |world| [0, 1, 3].into_iter().all(|i| world.texts(i) == ["back"]));
+    }
+}
+
+#[test]
+fn r4_rooms_are_apart() {
+    for (seed, (one, other)) in
+        [(Dialect::Mesh, Dialect::Mesh), (Dialect::Mesh, Dialect::Enishi), (Dialect::Enishi, Dialect::Enishi)]
+            .into_iter()
+            .enumerate()
+    {
+        let mut world = World::new(seed as u64);
+        world.add_to_room(one, "a", "one");
+        world.add_to_room(other, "b", "other");
+        world.run(SECOND);
+        world.command(0, AgentCommand::Offer("b".into()));
+        world.command(1, AgentCommand::Offer("a".into()));
+        world.run(SECOND * 20);
+        for index in [0, 1] {
+            assert_eq!(world.count(index, is_open), 0, "{}", world.story());
+            let met = |notice: &AgentNotice| matches!(notice, AgentNotice::Presence { .. });
+            assert_eq!(world.count(index, met), 0, "{}", world.story());
+        }
+    }
+}
+
+#[test]
+fn r5_a_change_of_room_ends_the_connections_of_the_old_and_makes_those_of_the_new() {
+    for dialect in [Dialect::Mesh, Dialect::Enishi] {
+        let mut world = World::new(5);
+        world.add_to_room(dialect, "a", "one");
+        world.add_to_room(dialect, "b", "other");
+        let mover = world.add_to_room(dialect, "m", "one");
+        world.until(SECOND * 5, "m meets a", |world| world.is_open(0) && world.is_open(mover));
+        if dialect == Dialect::Enishi {
+            world.command(mover, AgentCommand::Leave("one".into()));
+        }
+        world.command(mover, AgentCommand::Join("other".into()));
+        world.until(SECOND * 5, "m meets b", |world| world.is_open(1) && world.count(mover, is_open) == 2);
+        assert_eq!(world.count(0, |notice| has_left(notice, "m")), 1);
+        assert_eq!(world.count(0, |notice| is_peer(notice, "m", PeerState::Closed)), 1);
+        world.say(mover, "hello");
+        world.run(SECOND);
+        assert_eq!((world.texts(0), world.texts(1)), (vec![], vec!["hello"]));
+    }
+}
+
+#[test]
+fn who_shares_a_second_room_stays_connected() {
+    let mut world = World::new(6);
+    for name in ["a", "b"] {
+        world.add_to_room(Dialect::Enishi, name, "one");
+    }
+    world.run(SECOND);
+    for index in [0, 1] {
+        world.command(index, AgentCommand::Join("two".into()));
+        world.run(SECOND);
+    }
+    world.command(1, AgentCommand::Leave("one".into()));
+    world.run(SECOND);
+    world.say(1, "still here");
+    world.until(SECOND, "it arrives", |world| world.texts(0) == ["still here"]);
+    world.command(1, AgentCommand::Leave("two".into()));
+    world.until(SECOND, "both parted", |world| {
+        world.count(0, |notice| is_peer(notice, "b", PeerState::Closed)) == 1
+            && world.count(1, |notice| is_peer(notice, "a", PeerState::Closed)) == 1
+    });
+}
+
+#[test]
+fn r5_a_duplicate_id_is_refused_and_the_first_stays() {
+    for (first, second) in [(Dialect::Mesh, Dialect::Mesh), (Dialect::Enishi, Dialect::Mesh)] {
+        let mut world = World::new(7);
+        world.add_to_room(first, "a", "demo");
+        world.add_to_room(first, "b", "demo");
+        world.until(SECOND * 5, "they meet", |world| world.is_open(0) && world.is_open(1));
+        let late = world.add_to_room(second, "a", "demo");
+        let taken = |notice: &AgentNotice| matches!(notice, AgentNotice::Refused { refusal: Refusal::NameTaken, .. });
+        world.until(SECOND, "it is told why", |world| world.count(late, taken) == 1);
+        world.run(SECOND * 5);
+        let ended = world.count(late, |notice| *notice == AgentNotice::Ended);
+        assert_eq!((ended, world.count(late, is_open)), (1, 0), "{}", world.story());
+        assert_eq!(world.count(1, |notice| has_left(notice, "a")), 0);
+        world.say(1, "still you");
+        world.until(SECOND, "it arrives", |world| world.texts(0) == ["still you"]);
+    }
+}
+
+#[test]
+fn r13_a_restart_changes_the_credentials_and_keeps_the_channel() {
+    let ufrags = |world: &World| {
+        let lines = world.sent.iter().filter_map(|(who, text)| Some((*who, text.split_once("a=ice-ufrag:")?.1)));
+        lines.map(|(who, rest)| (who, rest.split('\\').next().unwrap_or_default().to_owned())).collect::<Vec<_>>()
+    };
+    for (seed, cast) in CASTS.into_iter().enumerate() {
+        let mut world = four(cast, seed as u64);
+        let before = ufrags(&world);
+        world.path.loss = 1.0;
+        let lost = |notice: &AgentNotice| matches!(notice, AgentNotice::Peer { state: PeerState::Disconnected, .. });
+        world.until(SECOND * 12, "the path is lost", |world| (0..4).all(|i| world.count(i, lost) == 3));
+        world.path = Path::default();
+        let connected = |notice: &AgentNotice| matches!(notice, AgentNotice::Peer { state: PeerState::Connected, .. });
+        world.until(SECOND * 20, "the path is back", |world| (0..4).all(|i| world.count(i, connected) == 6));
+        world.run(SECOND * 5);
+        world.say(0, "resumed");
+        world.until(SECOND, "it arrives", |world| (1..4).all(|i| world.texts(i) == ["resumed"]));
+        let closed = |notice: &AgentNotice| matches!(notice, AgentNotice::ChannelClosed { .. });
+        assert!((0..4).all(|i| world.count(i, closed) == 0 && world.count(i, is_open) == 3), "the same channels");
+        let after = ufrags(&world);
+        assert!(after.len() > before.len() && after[before.len()..].iter().all(|new| !before.contains(new)));
+        assert_no_faults(&world);
+    }
+}
+
+#[test]
+fn r14_counters_match_the_traffic() {
+    let mut world = four(CASTS[0], 8);
+    for n in 0..10 {
+        world.say(0, &format!("text {n}"));
+    }
+    world.run(SECOND);
+    let stats = |world: &mut World, index: usize| {
+        world.command(index, AgentCommand::Peers);
+        match world.told(index).next_back() {
+            Some(AgentNotice::Peers(peers)) => peers.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let of = |peers: &[(Name, PeerState, enishi_core::peer::PeerStats)], id: &str| {
+        peers.iter().find(|(name, _, _)| name.as_str() == id).expect("a peer").2.channels[0].clone()
+    };
+    let a = stats(&mut world, 0);
+    assert_eq!(a.len(), 3);
+    for (index, name) in NAMES.iter().enumerate().skip(1) {
+        let sent = of(&a, name);
+        let received = of(&stats(&mut world, index), "a");
+        assert_eq!((sent.messages_sent, sent.bytes_sent), (10, 60), "{sent:?}");
+        assert_eq!((received.messages_received, received.bytes_received), (10, 60), "{received:?}");
+    }
+}
+
+#[test]
+fn a_room_outlives_its_server() {
+    for (seed, cast) in CASTS.into_iter().enumerate() {
+        let mut world = four(cast, seed as u64);
+        world.kill_server();
+        world.run(SECOND * 5);
+        world.start_server();
+        let registered = |notice: &AgentNotice| matches!(notice, AgentNotice::Registered { .. });
+        world.until(SECOND * 31, "all are back", |world| (0..4).all(|i| world.count(i, registered) == 2));
+        world.run(SECOND * 5);
+        assert!((0..4).all(|i| world.count(i, is_open) == 3), "no connection was made anew\n{}", world.story());
+        let late = world.add_to_room(cast[0], "e", "demo");
+        world.until(SECOND * 5, "all four are in it", |world| world.count(late, is_open) == 4);
+        world.say(late, "hello all");
+        world.until(SECOND, "all hear", |world| (0..4).all(|i| world.texts(i) == ["hello all"]));
+    }
+}
+
+#[test]
+fn a_newcomer_whose_signaling_is_cut_at_any_moment_still_meets_everybody() {
+    for (seed, millis) in (0..90).step_by(6).enumerate() {
+        for (cast, victim) in CASTS.into_iter().flat_map(|cast| [(cast, 1), (cast, 2)]) {
+            let mut world = World::new(seed as u64);
+            world.add_to_room(cast[0], "a", "demo");
+            world.add_to_room(cast[1], "b", "demo");
+            world.run(SECOND);
+            world.add_to_room(cast[2], "c", "demo");
+            world.run(Duration::from_millis(millis));
+            world.cut(victim);
+            let what = format!("{cast:?}: cut {victim} after {millis} ms");
+            world.until(SECOND * 60, &what, |world| {
+                let ends = |i: usize, with: [&str; 2]| {
+                    with.iter().all(|id| {
+                        let last = world
+                            .told(i)
+                            .rfind(|n| matches!(n, AgentNotice::Peer { id: of, .. } if of.as_str() == *id));
+                        last.is_some_and(|notice| is_peer(notice, id, PeerState::Connected))
+                    })
+                };
+                ends(0, ["b", "c"]) && ends(1, ["a", "c"]) && ends(2, ["a", "b"])
+            });
+        }
+    }
+}
