@@ -258,9 +258,9 @@ pub struct Agent {
     peers: Peers,
     /// Whether TURN servers are taken from the signaling server.
     takes_turn: bool,
-    /// Where the embedding program wants to be, and who else is there as far as we know. Entered again when the server
-    /// forgot us.
-    rooms: BTreeMap<RoomName, BTreeSet<Name>>,
+    /// Where the embedding program wants to be, and who else is there as far as we know; `None` before the server's
+    /// answer. Entered again when the server forgot us, or may not have heard us.
+    rooms: BTreeMap<RoomName, Option<BTreeSet<Name>>>,
     /// Commands that came before the first registration, so that a script need not wait for it.
     postponed: VecDeque<AgentCommand>,
     /// Until when what waits may be sent and the connections may say goodbye.
@@ -305,7 +305,7 @@ impl Agent {
             signaling,
             peers,
             takes_turn,
-            rooms: config.room.into_iter().map(|room| (room, BTreeSet::new())).collect(),
+            rooms: config.room.into_iter().map(|room| (room, None)).collect(),
             postponed: VecDeque::new(),
             quitting: None,
             ended: false,
@@ -375,8 +375,8 @@ impl Agent {
 
     /// Parts from those in a room whom we meet in no other one.
     fn part(&mut self, now: Instant, room: &RoomName) {
-        for name in self.rooms.remove(room).unwrap_or_default() {
-            if !self.rooms.values().any(|members| members.contains(&name)) && self.peers.knows(&name) {
+        for name in self.rooms.remove(room).flatten().unwrap_or_default() {
+            if !self.is_mate(&name) && self.peers.knows(&name) {
                 self.peers.close(now, name, &mut self.from_peers);
             }
         }
@@ -386,8 +386,8 @@ impl Agent {
     /// something, for whom nobody else will do it.
     fn roster(&mut self, now: Instant, room: RoomName, members: Vec<Name>) {
         if let Some(known) = self.rooms.get_mut(&room) {
-            let before = std::mem::replace(known, members.iter().cloned().collect());
-            for gone in before.iter().filter(|name| !members.contains(name)) {
+            let before = known.replace(members.iter().cloned().collect());
+            for gone in before.iter().flatten().filter(|name| !members.contains(name)) {
                 self.gone(now, gone, Departure::Gone);
             }
             if self.quitting.is_none() {
@@ -398,14 +398,16 @@ impl Agent {
     }
 
     fn joined(&mut self, room: RoomName, id: Name) {
-        if self.rooms.get_mut(&room).is_some_and(|known| known.insert(id.clone())) {
+        let known = self.rooms.get_mut(&room).and_then(Option::as_mut);
+        if known.is_some_and(|known| known.insert(id.clone())) {
             self.peers.came(&id);
         }
         self.notice(AgentNotice::Presence { room, id, here: true });
     }
 
     fn left(&mut self, now: Instant, room: RoomName, id: Name, why: Departure) {
-        if self.rooms.get_mut(&room).is_some_and(|known| known.remove(&id)) {
+        let known = self.rooms.get_mut(&room).and_then(Option::as_mut);
+        if known.is_some_and(|known| known.remove(&id)) {
             self.gone(now, &id, why);
         }
         self.notice(AgentNotice::Presence { room, id, here: false });
@@ -413,8 +415,23 @@ impl Agent {
 
     /// Somebody left a room of ours, and is perhaps in another one.
     fn gone(&mut self, now: Instant, name: &Name, why: Departure) {
-        if !self.rooms.values().any(|members| members.contains(name)) {
+        if !self.is_mate(name) {
             self.peers.gone(now, name, why == Departure::Left, &mut self.from_peers);
+        }
+    }
+
+    /// Whether somebody is in a room of ours.
+    fn is_mate(&self, name: &Name) -> bool {
+        self.rooms.values().flatten().any(|members| members.contains(name))
+    }
+
+    /// Asks for the rooms where we are not, as far as we know.
+    fn enter_rooms(&mut self, now: Instant, resumed: Resumed) {
+        for room in self.rooms.keys().cloned().collect::<Vec<_>>() {
+            let is_there = resumed != Resumed::Fresh && self.rooms.get(&room).is_some_and(Option::is_some);
+            if !is_there {
+                self.ask(now, &Command::Join { room, tag: None }, "join a room");
+            }
         }
     }
 
@@ -459,11 +476,7 @@ impl Agent {
                 self.take_turn(now, turn);
                 self.notice(AgentNotice::Registered { id: name.clone(), resumed: resumed != Resumed::Fresh });
                 self.peers.up(now, name, &mut self.from_peers);
-                if resumed == Resumed::Fresh {
-                    for room in self.rooms.keys().cloned().collect::<Vec<_>>() {
-                        self.ask(now, &Command::Join { room, tag: None }, "join a room");
-                    }
-                }
+                self.enter_rooms(now, resumed);
                 for command in std::mem::take(&mut self.postponed) {
                     self.command(now, command);
                 }
