@@ -39,6 +39,7 @@ const PEER_EXAMPLES: &str = "\
 Examples:
   enishi peer --role answer --id bob
   enishi peer --role offer --id alice --target bob      then type: send chat hello
+  enishi peer --room demo                               in several terminals, then type: broadcast hello
   enishi peer --role offer --target bob --json --exec 'send chat hello; wait message; quit'";
 
 const TURN_EXAMPLES: &str = "\
@@ -164,13 +165,17 @@ pub struct PeerArgs {
     #[arg(long, value_name = "ID", env = "ENISHI_TARGET")]
     pub target: Option<String>,
 
+    /// The room to enter, and to offer to everybody in it
+    #[arg(long, env = "ENISHI_ROOM")]
+    pub room: Option<String>,
+
     /// The signaling protocol to speak
     #[arg(long, default_value = "enishi", env = "ENISHI_DIALECT", value_parser = dialects())]
     pub dialect: Dialect,
 
-    /// Label of the data channel that an offer opens
-    #[arg(long, value_name = "LABEL", default_value = "chat", env = "ENISHI_CHANNEL", value_parser = label)]
-    pub channel: String,
+    /// Label of the data channel that an offer opens [default: chat; with mesh: messages]
+    #[arg(long, value_name = "LABEL", env = "ENISHI_CHANNEL", value_parser = label)]
+    pub channel: Option<String>,
 
     /// Messages on that channel may arrive out of order
     #[arg(long)]

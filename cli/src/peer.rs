@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use enishi_core::agent::{self, Agent, AgentCommand, AgentConfig, AgentNotice};
-use enishi_core::dialect::Dialect;
+use enishi_core::dialect::{Dialect, Rooms};
 use enishi_core::peer::{ChannelSpec, PeerState};
 use enishi_core::signal::Name;
 use enishi_core::turn::{Credentials, TurnUri};
@@ -325,6 +325,11 @@ fn configure(args: &PeerArgs, udp: &[UdpSocket]) -> Result<(AgentConfig, Vec<Str
         }
         None => Ok(None),
     };
+    let room = name("--room", &args.room)?;
+    if room.is_some() && args.dialect.rooms() == Rooms::None {
+        let dialect = args.dialect.name();
+        return Err(Failure::Usage(format!("--room: {dialect} has no rooms; --dialect enishi and mesh have them")));
+    }
     let (token, warning) = config::token(args.token_file.as_deref())?;
     let mut warnings: Vec<String> = warning.into_iter().collect();
     let mut stun = Vec::new();
@@ -337,7 +342,7 @@ fn configure(args: &PeerArgs, udp: &[UdpSocket]) -> Result<(AgentConfig, Vec<Str
     let (turn, without) = turn::servers(&args.path)?;
     warnings.extend(without);
     let channel = ChannelSpec {
-        label: args.channel.clone(),
+        label: args.channel.clone().unwrap_or_else(|| usual_label(args.dialect).to_owned()),
         ordered: !args.unordered,
         max_retransmits: args.max_retransmits,
         max_lifetime: None,
@@ -352,6 +357,7 @@ fn configure(args: &PeerArgs, udp: &[UdpSocket]) -> Result<(AgentConfig, Vec<Str
             Role::Answer => agent::Role::Answer,
         },
         target: name("--target", &args.target)?,
+        room,
         channel,
         hosts: udp.iter().map(UdpSocket::local_addr).collect::<Result<_, _>>().context("cannot use a UDP socket")?,
         stun,
@@ -360,6 +366,14 @@ fn configure(args: &PeerArgs, udp: &[UdpSocket]) -> Result<(AgentConfig, Vec<Str
         channel_buffer_bytes: args.channel_buffer,
     };
     Ok((config, warnings))
+}
+
+/// The label that users of a dialect expect.
+fn usual_label(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Mesh => "messages",
+        _ => "chat",
+    }
 }
 
 /// Looks a STUN server up. A name that cannot be found now is no mistake of the command line; a wrong form is.
@@ -384,6 +398,7 @@ fn renderer(args: &PeerArgs) -> Renderer {
     }
     Renderer {
         json: args.json,
+        room: args.room.clone(),
         role: args.role,
         has_target: args.target.is_some(),
         wanted: args.id.clone(),
