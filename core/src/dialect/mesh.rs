@@ -27,6 +27,7 @@ use crate::signal::{Candidate, Kind, Name, Refusal, Sealed, Signal};
 mod client;
 mod server;
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 mod tests;
 
 pub use client::Client;

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use enishi_core::agent::{AgentCommand, AgentNotice};
 use enishi_core::dialect::Dialect;
-use enishi_core::peer::PeerState;
+use enishi_core::limits::Limits;
+use enishi_core::peer::{PeerState, PeerStats};
+use enishi_core::server::ServerConfig;
 use enishi_core::signal::{Name, Payload, Refusal};
+use enishi_tests::bench_server::{Bench, Got};
 use enishi_tests::world::{Path, World};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -302,7 +305,7 @@ fn r14_counters_match_the_traffic() {
             other => panic!("{other:?}"),
         }
     };
-    let of = |peers: &[(Name, PeerState, enishi_core::peer::PeerStats)], id: &str| {
+    let of = |peers: &[(Name, PeerState, PeerStats)], id: &str| {
         peers.iter().find(|(name, _, _)| name.as_str() == id).expect("a peer").2.channels[0].clone()
     };
     let a = stats(&mut world, 0);
@@ -353,4 +356,120 @@ fn a_newcomer_whose_signaling_is_cut_at_any_moment_still_meets_everybody() {
             world.until(SECOND, &what, |world| [0, 1].into_iter().all(|i| world.texts(i) == ["hello"]));
         }
     }
+}
+
+/// The dialects that a client without a room can meet.
+#[test]
+fn without_a_room_a_mesh_client_is_met_by_its_id() {
+    for (n, other) in [Dialect::Mesh, Dialect::Enishi, Dialect::ConicA, Dialect::ConicB, Dialect::ConicC]
+        .into_iter()
+        .flat_map(|dialect| [(Dialect::Mesh, dialect), (dialect, Dialect::Mesh)])
+        .enumerate()
+    {
+        let mut world = World::new(n as u64);
+        world.add(other.0, "bob", None);
+        world.add(other.1, "alice", None);
+        world.run(SECOND);
+        assert!(!world.is_open(0) && !world.is_open(1), "nobody offers unasked");
+        let id_of = |world: &World, index: usize| {
+            world.told(index).find_map(|notice| match notice {
+                AgentNotice::Registered { id, .. } => Some(id.clone()),
+                _ => None,
+            })
+        };
+        let (bob, alice) = (id_of(&world, 0).expect("an id"), id_of(&world, 1).expect("an id"));
+        world.command(1, AgentCommand::Offer(bob));
+        world.until(SECOND * 5, "the channel opens", |world| world.is_open(0) && world.is_open(1));
+        world.command(0, AgentCommand::Restart(alice));
+        world.run(SECOND * 5);
+        world.say(0, "from one");
+        world.say(1, "from the other");
+        let what = format!("{other:?}: both hear");
+        world.until(SECOND, &what, |world| world.texts(0) == ["from the other"] && world.texts(1) == ["from one"]);
+        assert_eq!(world.count(0, is_fault) + world.count(1, is_fault), 0, "{}", world.story());
+    }
+}
+
+#[test]
+fn a_mesh_client_says_what_it_has_no_word_for() {
+    let mut world = World::new(9);
+    world.add_to_room(Dialect::Mesh, "a", "demo");
+    world.add_to_room(Dialect::Enishi, "b", "demo");
+    world.until(SECOND * 5, "they meet", |world| world.is_open(0) && world.is_open(1));
+    let payload = Payload::Text("hi".to_owned());
+    world.command(0, AgentCommand::Relay { to: "b".into(), label: "chat".to_owned(), payload: payload.clone() });
+    world.command(0, AgentCommand::Leave("demo".into()));
+    world.command(0, AgentCommand::Who);
+    let failed =
+        |notice: &AgentNotice| matches!(notice, AgentNotice::CommandFailed(why) if why.contains("mesh has no word"));
+    assert_eq!(world.count(0, failed), 3, "{}", world.story());
+    world.command(1, AgentCommand::Relay { to: "a".into(), label: "chat".to_owned(), payload });
+    let refused = |notice: &AgentNotice| matches!(notice, AgentNotice::Refused { refusal: Refusal::NoWordForThis, .. });
+    world.until(SECOND, "the sender is told", |world| world.count(1, refused) == 1);
+    world.say(0, "still here");
+    world.until(SECOND, "it arrives", |world| world.texts(1) == ["still here"]);
+}
+
+/// `protocols.md` 002.3, row 5: the original's set changes while it tells the others.
+#[test]
+fn defect_5_two_leave_at_once() {
+    for (seed, cast) in CASTS.into_iter().enumerate() {
+        let mut world = four(cast, seed as u64);
+        world.crash(1);
+        world.crash(3);
+        world.until(SECOND * 15, "both are missed", |world| {
+            [0, 2]
+                .into_iter()
+                .all(|i| ["b", "d"].iter().all(|name| world.count(i, |notice| has_left(notice, name)) == 1))
+        });
+        world.say(0, "two of us");
+        world.until(SECOND, "it arrives", |world| world.texts(2) == ["two of us"]);
+    }
+}
+
+/// Row 7: the original keeps empty rooms for ever.
+#[test]
+fn defect_7_empty_rooms_are_freed() {
+    let mut bench = Bench::new(ServerConfig::default());
+    let clients: Vec<_> = (0..3).map(|_| bench.ws()).collect();
+    for (n, client) in clients.iter().enumerate() {
+        for room in 0..50 {
+            bench.text(*client, &format!(r#"{{"type":"join","peer_id":"p{n}","room_id":"room {n} {room}"}}"#));
+        }
+    }
+    assert_eq!(bench.server.stats().hub.rooms, 3, "one for each");
+    for client in clients {
+        bench.hang_up(client);
+    }
+    let stats = bench.server.stats().hub;
+    assert_eq!((stats.rooms, stats.names, stats.clients), (0, 0, 0));
+}
+
+/// Row 9: with the original's client both sides open a channel, and the last one that opens counts.
+#[test]
+fn defect_9_one_channel_for_a_pair() {
+    let world = four(CASTS[0], 10);
+    for index in 0..4 {
+        for name in NAMES.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, name)| name) {
+            let with =
+                |notice: &AgentNotice| matches!(notice, AgentNotice::ChannelOpened { id, .. } if id.as_str() == *name);
+            assert_eq!(world.count(index, with), 1);
+        }
+    }
+}
+
+#[test]
+fn a_full_room_is_refused_with_a_reason() {
+    let limits = Limits { room_members: 2, ..Limits::default() };
+    let mut bench = Bench::new(ServerConfig { limits, ..ServerConfig::default() });
+    let clients: Vec<_> = (0..3).map(|_| bench.ws()).collect();
+    for (n, client) in clients.iter().enumerate() {
+        bench.text(*client, &format!(r#"{{"type":"join","peer_id":"p{n}","room_id":"r"}}"#));
+    }
+    let got = bench.take(clients[2]);
+    assert!(
+        got.iter().any(|got| matches!(got, Got::Close(1013, reason) if reason.contains("room is full"))),
+        "{got:?}"
+    );
+    assert_eq!(bench.server.stats().hub.clients, 2);
 }
