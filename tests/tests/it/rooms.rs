@@ -123,8 +123,8 @@ fn r8_twenty_a_second_for_ten_seconds_arrive_in_order_and_once() {
             world.run(SECOND / 20);
         }
         world.until(SECOND * 60, "all arrive", |world| (0..3).all(|i| world.texts(i).len() >= texts.len()));
-        for index in 0..3 {
-            assert!(world.texts(index).iter().eq(texts.iter()), "{}", NAMES[index]);
+        for (index, name) in NAMES.iter().enumerate().take(3) {
+            assert!(world.texts(index).iter().eq(texts.iter()), "{name}");
         }
     }
 }
