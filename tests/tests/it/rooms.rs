@@ -473,3 +473,15 @@ fn a_full_room_is_refused_with_a_reason() {
     );
     assert_eq!(bench.server.stats().hub.clients, 2);
 }
+
+/// The original's client says `new WebSocket("ws://localhost:8765")`.
+#[test]
+fn r1_any_path_will_do() {
+    let mut bench = Bench::new(ServerConfig::default());
+    for (n, path) in ["/", "/signaling", "/a/b?c"].into_iter().enumerate() {
+        let client = bench.open(path, "");
+        assert_eq!(bench.take(client), [Got::Upgraded(None)], "{path}");
+        bench.text(client, &format!(r#"{{"type":"join","peer_id":"p{n}","room_id":"{path}"}}"#));
+        assert_eq!(bench.take_texts(client), [r#"{"type":"room_peers","peers":[]}"#], "{path}");
+    }
+}
