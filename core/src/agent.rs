@@ -362,7 +362,11 @@ impl Agent {
             let others: Vec<RoomName> = self.rooms.keys().filter(|other| **other != room).cloned().collect();
             others.iter().for_each(|other| self.part(now, other));
         }
-        self.rooms.entry(room).or_default();
+        // Who is in it already wants to meet those whom it lost; not every dialect's server would list them again.
+        if let Some(mates) = self.rooms.entry(room).or_default() {
+            let mates: Vec<Name> = mates.iter().cloned().collect();
+            self.peers.meet(now, &mates, &mut self.from_peers);
+        }
     }
 
     fn leave(&mut self, now: Instant, room: RoomName) {

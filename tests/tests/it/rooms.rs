@@ -292,6 +292,27 @@ fn r13_a_restart_changes_the_credentials_and_keeps_the_channel() {
 }
 
 #[test]
+fn joining_again_connects_those_who_lost_each_other() {
+    for (seed, cast) in CASTS.into_iter().enumerate() {
+        let mut world = four(cast, seed as u64);
+        world.path.loss = 1.0;
+        let closed = |notice: &AgentNotice| matches!(notice, AgentNotice::Peer { state: PeerState::Closed, .. });
+        world.until(SECOND * 60, "all are apart", |world| (0..4).all(|i| world.count(i, closed) == 3));
+        world.path = Path::default();
+        for index in [0, 2] {
+            world.command(index, AgentCommand::Join("demo".into()));
+        }
+        world.until(SECOND * 10, "c has found all", |world| are_all_connected(world, 2, 4));
+        world.until(SECOND * 10, "a has found all", |world| are_all_connected(world, 0, 4));
+        world.run(SECOND * 30);
+        for index in [1, 3] {
+            world.say(index, "found");
+        }
+        world.until(SECOND, "both hear both", |world| [0, 2].into_iter().all(|i| world.texts(i) == ["found"; 2]));
+    }
+}
+
+#[test]
 fn r14_counters_match_the_traffic() {
     let mut world = four(CASTS[0], 8);
     for n in 0..10 {
