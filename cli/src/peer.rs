@@ -97,20 +97,16 @@ pub fn run(args: PeerArgs) -> Result<u8, Failure> {
     thread::Builder::new().name("input".into()).spawn(feed).context("cannot start a thread")?;
 
     let mut watch = Watch::default();
-    let mut code = DONE;
+    // The first verdict counts: a driver may have more notices at once.
+    let mut verdict = None;
     let ran = driver.run(|notice| {
         if let AgentNotice::TurnServers(named) = &notice {
             find_turn(named.clone(), finder.clone(), finders_voice.clone());
         }
-        let verdict = watch.verdict(&notice);
-        let heard = told.send(Told::Notice(notice));
-        match (verdict, heard) {
-            (Some(end), _) => {
-                code = end;
-                ControlFlow::Break(())
-            }
+        verdict = verdict.or_else(|| watch.verdict(&notice));
+        match (verdict, told.send(Told::Notice(notice))) {
             (None, Ok(())) => ControlFlow::Continue(()),
-            (None, Err(_)) => ControlFlow::Break(()),
+            (Some(_), _) | (None, Err(_)) => ControlFlow::Break(()),
         }
     });
     let _ = told.send(Told::Over);
@@ -121,6 +117,7 @@ pub fn run(args: PeerArgs) -> Result<u8, Failure> {
     ran.context("the driver failed")?;
     // What a script could not finish because it was stopped is no failure of it.
     let failed = failed && !asked.load(Ordering::Relaxed);
+    let code = verdict.unwrap_or(DONE);
     Ok(if code == DONE && failed { FAILED } else { code })
 }
 

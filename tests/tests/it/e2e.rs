@@ -266,6 +266,21 @@ fn mesh(cast: [(&str, &str); 4]) {
     assert!(!peers[1].lines(Stream::Stdout).iter().any(|line| line.contains("only for you")), "{}", peers[1]);
 }
 
+/// The room mesh's server has only a close frame to say so.
+#[test]
+fn an_id_that_is_taken_ends_a_peer_with_a_reason() {
+    let _turn = alone();
+    let server = Server::start(Runtime::Mio);
+    let _first = peer(&server, Runtime::Mio, "mesh", &["--room", "demo", "--id", "a"]);
+    for (runtime, dialect) in Runtime::ALL.into_iter().flat_map(|runtime| [(runtime, "mesh"), (runtime, "enishi")]) {
+        let mut command = enishi();
+        command.args(["peer", "--signal", &server.url(), "--dialect", dialect, "--runtime", runtime.name()]);
+        let mut second = Program::start(dialect, command.args(["--room", "demo", "--id", "a"]));
+        second.hear_on(Stream::Stderr, "taken", |line| line.contains("choose another").then_some(()));
+        assert_eq!(second.wait().code(), Some(1), "{second}");
+    }
+}
+
 /// Starts `enishi peer` and waits until the server knows it.
 pub fn peer(server: &Server, runtime: Runtime, dialect: &str, args: &[&str]) -> Program {
     let mut command = enishi();
