@@ -40,6 +40,7 @@ const PEER_EXAMPLES: &str = "\
 Examples:
   enishi peer --role answer --id bob
   enishi peer --role offer --id alice --target bob      then type: send chat hello
+  enishi peer --room demo                               in several terminals, then type: broadcast hello
   enishi peer --role offer --target bob --json --exec 'send chat hello; wait message; quit'";
 
 const TURN_EXAMPLES: &str = "\
@@ -165,11 +166,15 @@ pub struct PeerArgs {
     #[arg(long, value_name = "ID", env = "ENISHI_TARGET")]
     pub target: Option<String>,
 
+    /// The room to enter, and to offer to everybody in it
+    #[arg(long, env = "ENISHI_ROOM")]
+    pub room: Option<String>,
+
     /// The signaling protocol to speak
     #[arg(long, default_value = "enishi", env = "ENISHI_DIALECT", value_parser = dialects())]
     pub dialect: Dialect,
 
-    /// Label of the data channel that an offer opens [default: chat, or data with tonybai]
+    /// Label of the data channel that an offer opens [default: chat; with tonybai: data; with mesh: messages]
     #[arg(long, value_name = "LABEL", env = "ENISHI_CHANNEL", value_parser = label)]
     pub channel: Option<String>,
 

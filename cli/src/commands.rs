@@ -62,12 +62,12 @@ pub struct Entry {
 pub const ENTRIES: [Entry; 19] = [
     entry("offer", "offer <id>", "connect to somebody"),
     entry("channel", "channel <label> [--unordered] [--max-retransmits N]", "open a further channel to all peers"),
-    entry("send", "send <label> <text>", "to everybody with that channel"),
-    entry("sendto", "sendto <id> <label> <text>", "to one peer"),
+    entry("send", "send [--to <id>] <label> <text>", "to everybody with that channel, or to one peer"),
+    entry("sendto", "sendto <id> <label> <text>", "the same as send --to"),
     entry("broadcast", "broadcast <text>", "to everybody, on each one's first channel"),
     entry("relay", "relay <id> <label> <text>", "through the signaling server"),
-    entry("join", "join <room>", "enter a room"),
-    entry("leave", "leave <room>", "leave a room"),
+    entry("join", "join <room>", "enter a room and offer to everybody in it"),
+    entry("leave", "leave <room>", "leave a room and close the connections with those in it"),
     entry("list", "list", "whom the server knows, and the open channels"),
     entry("channels", "channels", "the open channels"),
     entry("peers", "peers", "the connections and their states"),
@@ -113,15 +113,18 @@ pub fn parse(line: &str, dialect: Dialect) -> Result<Option<Command>, CommandErr
     match entry.name {
         "offer" => agent(AgentCommand::Offer(id(one()?)?)),
         "channel" => agent(AgentCommand::Channel { to: None, spec: channel(rest, &usage)? }),
-        "send" => {
-            let (label, text) = first_word(rest);
-            send(None, Some(self::label(label).map_err(|_| usage.clone())?), text)
-        }
-        "sendto" => {
-            let (to, rest) = first_word(rest);
+        "send" | "sendto" => {
+            let (to, rest) = match first_word(rest) {
+                ("--to", rest) => {
+                    let (to, rest) = first_word(rest);
+                    (Some(to), rest)
+                }
+                (to, rest) if entry.name == "sendto" => (Some(to), rest),
+                _ => (None, rest),
+            };
             let (label, text) = first_word(rest);
             let label = self::label(label).map_err(|_| usage.clone())?;
-            send(Some(id(to)?), Some(label), text)
+            send(to.map(id).transpose()?, Some(label), text)
         }
         "broadcast" => send(None, None, rest),
         "relay" => {
@@ -319,6 +322,8 @@ mod tests {
             ("  /offer   bob  ", Command::Agent(AgentCommand::Offer("bob".into()))),
             ("send chat hello  world", send(None, Some("chat"), "hello  world")),
             ("sendto bob chat hi", send(Some("bob"), Some("chat"), "hi")),
+            ("send --to bob chat hi", send(Some("bob"), Some("chat"), "hi")),
+            ("send chat --to bob", send(None, Some("chat"), "--to bob")),
             ("broadcast hi all", send(None, None, "hi all")),
             ("join lobby", Command::Agent(AgentCommand::Join("lobby".into()))),
             ("list", Command::List),
@@ -355,8 +360,9 @@ mod tests {
         for (line, usage) in [
             ("offer", "Usage: offer <id>"),
             ("offer a b", "Usage: offer <id>"),
-            ("send", "Usage: send <label> <text>"),
-            ("send chat", "Usage: send <label> <text>"),
+            ("send", "Usage: send [--to <id>] <label> <text>"),
+            ("send chat", "Usage: send [--to <id>] <label> <text>"),
+            ("send --to bob chat", "Usage: send [--to <id>] <label> <text>"),
             ("sendto bob chat", "Usage: sendto <id> <label> <text>"),
             ("relay bob", "Usage: relay <id> <label> <text>"),
             ("channel", "Usage: channel <label> [--unordered] [--max-retransmits N]"),

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use enishi_core::agent::{self, Agent, AgentCommand, AgentConfig, AgentNotice};
-use enishi_core::dialect::Dialect;
+use enishi_core::dialect::{Dialect, Rooms};
 use enishi_core::peer::{ChannelSpec, PeerState};
 use enishi_core::signal::Name;
 use enishi_core::turn::{Credentials, TurnUri};
@@ -97,20 +97,16 @@ pub fn run(args: PeerArgs) -> Result<u8, Failure> {
     thread::Builder::new().name("input".into()).spawn(feed).context("cannot start a thread")?;
 
     let mut watch = Watch::default();
-    let mut code = DONE;
+    // The first verdict counts: a driver may have more notices at once.
+    let mut verdict = None;
     let ran = driver.run(|notice| {
         if let AgentNotice::TurnServers(named) = &notice {
             find_turn(named.clone(), finder.clone(), finders_voice.clone());
         }
-        let verdict = watch.verdict(&notice);
-        let heard = told.send(Told::Notice(notice));
-        match (verdict, heard) {
-            (Some(end), _) => {
-                code = end;
-                ControlFlow::Break(())
-            }
+        verdict = verdict.or_else(|| watch.verdict(&notice));
+        match (verdict, told.send(Told::Notice(notice))) {
             (None, Ok(())) => ControlFlow::Continue(()),
-            (None, Err(_)) => ControlFlow::Break(()),
+            (Some(_), _) | (None, Err(_)) => ControlFlow::Break(()),
         }
     });
     let _ = told.send(Told::Over);
@@ -121,6 +117,7 @@ pub fn run(args: PeerArgs) -> Result<u8, Failure> {
     ran.context("the driver failed")?;
     // What a script could not finish because it was stopped is no failure of it.
     let failed = failed && !asked.load(Ordering::Relaxed);
+    let code = verdict.unwrap_or(DONE);
     Ok(if code == DONE && failed { FAILED } else { code })
 }
 
@@ -325,6 +322,11 @@ fn configure(args: &PeerArgs, udp: &[UdpSocket]) -> Result<(AgentConfig, Vec<Str
         }
         None => Ok(None),
     };
+    let room = name("--room", &args.room)?;
+    if room.is_some() && args.dialect.rooms() == Rooms::None {
+        let dialect = args.dialect.name();
+        return Err(Failure::Usage(format!("--room: {dialect} has no rooms; --dialect enishi and mesh have them")));
+    }
     let (token, warning) = config::token(args.token_file.as_deref())?;
     let mut warnings: Vec<String> = warning.into_iter().collect();
     let mut stun = Vec::new();
@@ -352,6 +354,7 @@ fn configure(args: &PeerArgs, udp: &[UdpSocket]) -> Result<(AgentConfig, Vec<Str
             Role::Answer => agent::Role::Answer,
         },
         target: name("--target", &args.target)?,
+        room,
         channel,
         hosts: udp.iter().map(UdpSocket::local_addr).collect::<Result<_, _>>().context("cannot use a UDP socket")?,
         stun,
@@ -366,7 +369,11 @@ fn configure(args: &PeerArgs, udp: &[UdpSocket]) -> Result<(AgentConfig, Vec<Str
 
 /// The label that the users of a system expect.
 fn habitual_channel(dialect: Dialect) -> &'static str {
-    if dialect == Dialect::TonyBai { "data" } else { "chat" }
+    match dialect {
+        Dialect::TonyBai => "data",
+        Dialect::Mesh => "messages",
+        _ => "chat",
+    }
 }
 
 /// The id that the users of a system expect, where it has one.
@@ -403,6 +410,7 @@ fn renderer(args: &PeerArgs) -> Renderer {
     }
     Renderer {
         json: args.json,
+        room: args.room.clone(),
         role: args.role,
         has_target: args.target.is_some(),
         wanted: args.id.clone(),

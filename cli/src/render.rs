@@ -48,6 +48,8 @@ pub struct Renderer {
     pub has_target: bool,
     /// The id that was asked for; in some dialects the server chooses another.
     pub wanted: Option<String>,
+    /// The room that it enters.
+    pub room: Option<String>,
     /// The server, for what to try if it is not there.
     pub signal_url: String,
     /// The flags that another peer needs to meet this one, each with a space in front.
@@ -154,6 +156,9 @@ impl Renderer {
 
     /// What to type next.
     fn next(&self, id: &Name) -> String {
+        if let Some(room) = &self.room {
+            return format!("elsewhere type: enishi peer --room {}{}", quoted(room), self.flags);
+        }
         match (self.role, self.has_target) {
             (Role::Answer, _) => {
                 format!("elsewhere type: enishi peer --role offer --target {}{}", quoted(id.as_str()), self.flags)
@@ -403,6 +408,7 @@ mod tests {
 
     fn renderer(json: bool) -> Renderer {
         Renderer {
+            room: None,
             json,
             role: Role::Answer,
             has_target: false,
@@ -410,6 +416,15 @@ mod tests {
             signal_url: "ws://127.0.0.1:3000/ws".into(),
             flags: String::new(),
         }
+    }
+
+    #[test]
+    fn who_enters_a_room_is_told_how_others_come_there() {
+        let renderer = Renderer { room: Some("the lobby".into()), ..renderer(false) };
+        let registered = AgentNotice::Registered { id: "bob".into(), resumed: false };
+        let lines = renderer.notice(Duration::ZERO, &registered, None);
+        let wanted = "registered as bob; elsewhere type: enishi peer --room 'the lobby'";
+        assert_eq!(lines, [Line::Status(Level::Info, wanted.to_owned())]);
     }
 
     fn message(text: &str) -> AgentNotice {

@@ -149,6 +149,8 @@ fn candidates(line: &str, ids: &BTreeSet<String>) -> (usize, Vec<String>) {
         (None, _) => commands(if typed.starts_with('/') { "/" } else { "" }),
         (Some("help"), 1) => commands(""),
         (Some("wait"), 1) => Happening::ALL.map(|happening| happening.name().to_owned()).to_vec(),
+        (Some("send"), 1) => vec!["--to".to_owned()],
+        (Some("send"), 2) if before.get(1) == Some(&"--to") => ids.iter().cloned().collect(),
         (Some("offer" | "sendto" | "relay" | "restart" | "close"), 1) => ids.iter().cloned().collect(),
         _ => Vec::new(),
     };
@@ -198,6 +200,7 @@ mod tests {
         assert_eq!(complete("/off"), (0, vec!["/offer".into()]));
         assert_eq!(complete("offer "), (6, vec!["alice".into(), "bob".into()]));
         assert_eq!(complete("sendto b"), (7, vec!["bob".into()]));
+        assert_eq!(complete("send --to b"), (10, vec!["bob".into()]));
         assert_eq!(complete("wait op"), (5, vec!["open".into()]));
         assert_eq!(complete("send chat hel"), (10, Vec::new()));
         assert_eq!(complete("").1.len(), ENTRIES.len());

@@ -13,7 +13,7 @@ mod stun;
 mod tests;
 mod turn;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -22,11 +22,13 @@ use crate::agent::peers::{Peers, PeersEffect};
 use crate::agent::signaling::{Signaling, SignalingEffect};
 use crate::agent::turn::Relays;
 use crate::clock::WallClock;
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, Rooms};
 use crate::ids::Secrets;
 use crate::machine::{Deadline, Input, Machine, Output};
 use crate::peer::{ChannelSpec, PeerFault, PeerState, PeerStats};
-use crate::signal::{Command, Envelope, Event, Letter, Name, Payload, Refusal, Resumed, RoomName, Signal, To};
+use crate::signal::{
+    Command, Departure, Envelope, Event, Letter, Name, Payload, Refusal, Resumed, RoomName, Signal, To,
+};
 use crate::turn::{Credentials, TurnServer, TurnUri};
 
 /// What the agent does by itself once it is registered.
@@ -53,6 +55,8 @@ pub struct AgentConfig {
     pub role: Role,
     /// Whom to offer to.
     pub target: Option<Name>,
+    /// The room to enter, where it offers to everybody who is there. For dialects that have rooms.
+    pub room: Option<RoomName>,
     /// The channel that an offer opens.
     pub channel: ChannelSpec,
     /// Addresses of the UDP sockets that the driver has bound: the host candidates.
@@ -106,9 +110,9 @@ pub enum AgentCommand {
         /// The message.
         payload: Payload,
     },
-    /// Enter a room.
+    /// Enter a room and offer to everybody in it with whom there is no connection. Who comes later offers to us.
     Join(RoomName),
-    /// Leave a room.
+    /// Leave a room and close the connections with those in it who share no other room with us.
     Leave(RoomName),
     /// Whom does the server know? Answered by [`AgentNotice::Listed`].
     Who,
@@ -261,8 +265,9 @@ pub struct Agent {
     /// Whether TURN servers are taken from the signaling server.
     takes_turn: bool,
     habits: Habits,
-    /// Where the embedding program wants to be: entered again when the server forgot us.
-    rooms: BTreeSet<RoomName>,
+    /// Where the embedding program wants to be, and who else is there as far as we know; `None` before the server's
+    /// answer. Entered again when the server forgot us, or may not have heard us.
+    rooms: BTreeMap<RoomName, Option<BTreeSet<Name>>>,
     /// Commands that came before the first registration, so that a script need not wait for it.
     postponed: VecDeque<AgentCommand>,
     /// Until when what waits may be sent and the connections may say goodbye.
@@ -284,6 +289,7 @@ impl Agent {
             name: config.id,
             token: config.token,
             offers: config.role == Role::Offer,
+            room: config.room.clone(),
         };
         let clock = WallClock::new(now, unix);
         let signaling = Signaling::new(now, clock, secrets.number(), settings);
@@ -309,7 +315,7 @@ impl Agent {
             peers,
             takes_turn,
             habits,
-            rooms: BTreeSet::new(),
+            rooms: config.room.into_iter().map(|room| (room, None)).collect(),
             postponed: VecDeque::new(),
             quitting: None,
             ended: false,
@@ -346,20 +352,99 @@ impl Agent {
                 };
                 self.ask(now, &Command::Signal(envelope), "relay");
             }
-            AgentCommand::Join(room) => {
-                if self.ask(now, &Command::Join { room: room.clone(), tag: None }, "join a room") {
-                    self.rooms.insert(room);
-                }
-            }
-            AgentCommand::Leave(room) => {
-                self.rooms.remove(&room);
-                self.ask(now, &Command::Leave { room, tag: None }, "leave a room");
-            }
+            AgentCommand::Join(room) => self.join(now, room),
+            AgentCommand::Leave(room) => self.leave(now, room),
             AgentCommand::Who => {
                 self.ask(now, &Command::List { tag: None }, "list who is there");
             }
             AgentCommand::Quit => {
                 self.quitting.get_or_insert(now + GOODBYE);
+            }
+        }
+    }
+
+    fn join(&mut self, now: Instant, room: RoomName) {
+        if !self.ask(now, &Command::Join { room: room.clone(), tag: None }, "join a room") {
+            return;
+        }
+        if self.signaling.dialect().rooms() == Rooms::One {
+            self.signaling.set_room(room.clone());
+            let others: Vec<RoomName> = self.rooms.keys().filter(|other| **other != room).cloned().collect();
+            others.iter().for_each(|other| self.part(now, other));
+        }
+        // Who is in it already wants to meet those whom it lost; not every dialect's server would list them again.
+        if let Some(mates) = self.rooms.entry(room).or_default() {
+            let mates: Vec<Name> = mates.iter().cloned().collect();
+            self.peers.meet(now, &mates, &mut self.from_peers);
+        }
+    }
+
+    fn leave(&mut self, now: Instant, room: RoomName) {
+        let told = self.ask(now, &Command::Leave { room: room.clone(), tag: None }, "leave a room");
+        // Without a server it is left by not entering it again.
+        if told || self.signaling.dialect().rooms() == Rooms::Many {
+            self.part(now, &room);
+        }
+    }
+
+    /// Parts from those in a room whom we meet in no other one.
+    fn part(&mut self, now: Instant, room: &RoomName) {
+        for name in self.rooms.remove(room).flatten().unwrap_or_default() {
+            if !self.is_mate(&name) && self.peers.knows(&name) {
+                self.peers.close(now, name, &mut self.from_peers);
+            }
+        }
+    }
+
+    /// Who is in a room of ours. Whoever gets a roster is the one to offer: it comes to newcomers, and to who missed
+    /// something, for whom nobody else will do it.
+    fn roster(&mut self, now: Instant, room: RoomName, members: Vec<Name>) {
+        if let Some(known) = self.rooms.get_mut(&room) {
+            let before = known.replace(members.iter().cloned().collect());
+            for gone in before.iter().flatten().filter(|name| !members.contains(name)) {
+                self.gone(now, gone, Departure::Gone);
+            }
+            if self.quitting.is_none() {
+                self.peers.meet(now, &members, &mut self.from_peers);
+            }
+        }
+        self.notice(AgentNotice::Roster { room, members });
+    }
+
+    fn joined(&mut self, room: RoomName, id: Name) {
+        let known = self.rooms.get_mut(&room).and_then(Option::as_mut);
+        if known.is_some_and(|known| known.insert(id.clone())) {
+            self.peers.came(&id);
+        }
+        self.notice(AgentNotice::Presence { room, id, here: true });
+    }
+
+    fn left(&mut self, now: Instant, room: RoomName, id: Name, why: Departure) {
+        let known = self.rooms.get_mut(&room).and_then(Option::as_mut);
+        if known.is_some_and(|known| known.remove(&id)) {
+            self.gone(now, &id, why);
+        }
+        self.notice(AgentNotice::Presence { room, id, here: false });
+    }
+
+    /// Somebody left a room of ours, and is perhaps in another one.
+    fn gone(&mut self, now: Instant, name: &Name, why: Departure) {
+        if !self.is_mate(name) {
+            self.peers.gone(now, name, why == Departure::Left, &mut self.from_peers);
+        }
+    }
+
+    /// Whether somebody is in a room of ours.
+    fn is_mate(&self, name: &Name) -> bool {
+        self.rooms.values().flatten().any(|members| members.contains(name))
+    }
+
+    /// Asks for the rooms where we are not, as far as we know.
+    fn enter_rooms(&mut self, now: Instant, resumed: Resumed) {
+        for room in self.rooms.keys().cloned().collect::<Vec<_>>() {
+            let is_there = resumed != Resumed::Fresh && self.rooms.get(&room).is_some_and(Option::is_some);
+            if !is_there {
+                self.ask(now, &Command::Join { room, tag: None }, "join a room");
             }
         }
     }
@@ -401,15 +486,11 @@ impl Agent {
     fn signaling_effect(&mut self, now: Instant, effect: SignalingEffect) {
         match effect {
             SignalingEffect::Do(output) => self.outputs.push_back(output),
-            SignalingEffect::Up { name, resumed, first, turn } => {
+            SignalingEffect::Up { name, resumed, turn } => {
                 self.take_turn(now, turn);
                 self.notice(AgentNotice::Registered { id: name.clone(), resumed: resumed != Resumed::Fresh });
-                if !first && resumed == Resumed::Fresh {
-                    for room in self.rooms.clone() {
-                        self.ask(now, &Command::Join { room, tag: None }, "join a room");
-                    }
-                }
                 self.peers.up(now, name, &mut self.from_peers);
+                self.enter_rooms(now, resumed);
                 for command in std::mem::take(&mut self.postponed) {
                     self.command(now, command);
                 }
@@ -499,9 +580,9 @@ impl Agent {
                 }
                 AgentNotice::Refused { refusal, to }
             }
-            Event::Roster { room, members, .. } => AgentNotice::Roster { room, members },
-            Event::Joined { room, name, .. } => AgentNotice::Presence { room, id: name, here: true },
-            Event::Left { room, name, .. } => AgentNotice::Presence { room, id: name, here: false },
+            Event::Roster { room, members, .. } => return self.roster(now, room, members),
+            Event::Joined { room, name, .. } => return self.joined(room, name),
+            Event::Left { room, name, why, .. } => return self.left(now, room, name, why),
             Event::Listed { names, .. } => AgentNotice::Listed(names),
             Event::Unregistered { name } => {
                 let name = name.as_str();

@@ -50,6 +50,17 @@ pub enum Dialect {
     SocketIo,
 }
 
+/// In how many rooms a client of a dialect can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rooms {
+    /// The dialect has no rooms.
+    None,
+    /// In one, from its registration on: a second room takes the place of the first.
+    One,
+    /// In several, or in none.
+    Many,
+}
+
 /// A system whose clients are served. conic's generations are one, so are Socket.IO's versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
@@ -131,6 +142,15 @@ impl Dialect {
             Dialect::TonyBai => "tonybai",
             Dialect::SocketIo09 => "socketio-0.9",
             Dialect::SocketIo => "socketio",
+        }
+    }
+
+    /// In how many rooms its clients can be.
+    pub fn rooms(self) -> Rooms {
+        match self {
+            Dialect::Enishi => Rooms::Many,
+            Dialect::Mesh => Rooms::One,
+            _ => Rooms::None,
         }
     }
 
@@ -372,6 +392,14 @@ impl ClientCodec {
         match self {
             ClientCodec::Enishi(client) => client.turn_servers(),
             _ => &[],
+        }
+    }
+
+    /// What the server means by closing the connection with this code, where the dialect has no other word for it.
+    pub fn refusal_of_close(&self, code: u16) -> Option<Refusal> {
+        match self {
+            ClientCodec::Mesh(client) => client.refusal_of_close(code),
+            _ => None,
         }
     }
 

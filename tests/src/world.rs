@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use enishi_core::agent::{Agent, AgentCommand, AgentConfig, AgentNotice, Role};
 use enishi_core::dialect::Dialect;
 use enishi_core::http::{self, Parsed};
-use enishi_core::machine::{CloseReason, ConnId, DialId, Frame, Input, ListenerId, Machine, Output};
+use enishi_core::machine::{CloseReason, ConnId, DialId, Frame, Input, ListenerId, Machine, Output, Utf8Bytes};
 use enishi_core::peer::ChannelSpec;
 use enishi_core::server::{Server, ServerCommand, ServerConfig, ServerNotice};
-use enishi_core::signal::{Name, Payload};
+use enishi_core::signal::{Name, Payload, RoomName};
 
 use crate::bench_server::upgrade_request;
 use crate::turn_server::VirtualTurn;
@@ -75,6 +75,8 @@ pub struct World {
     rng: fastrand::Rng,
     server: Option<Server>,
     agents: Vec<Agent>,
+    /// Agents that nothing happens to any more.
+    crashed: BTreeSet<usize>,
     hosts: BTreeMap<SocketAddr, usize>,
     wires: BTreeMap<ConnId, Wire>,
     packets: BTreeMap<(Instant, u64), Packet>,
@@ -89,6 +91,8 @@ pub struct World {
     pub candidates: BTreeSet<(usize, String)>,
     /// All notices of agents: when, whose, what.
     pub notices: Vec<(Duration, usize, AgentNotice)>,
+    /// All texts that agents sent to the server: whose, what.
+    pub sent: Vec<(usize, Utf8Bytes)>,
 }
 
 impl World {
@@ -103,6 +107,7 @@ impl World {
             rng: fastrand::Rng::with_seed(seed),
             server: None,
             agents: Vec::new(),
+            crashed: BTreeSet::new(),
             hosts: BTreeMap::new(),
             wires: BTreeMap::new(),
             packets: BTreeMap::new(),
@@ -112,6 +117,7 @@ impl World {
             direct: 0,
             candidates: BTreeSet::new(),
             notices: Vec::new(),
+            sent: Vec::new(),
         };
         world.start_server();
         world
@@ -155,12 +161,23 @@ impl World {
         }
     }
 
+    /// An agent's process dies: the kernel closes its sockets, and nobody says goodbye.
+    pub fn crash(&mut self, agent: usize) {
+        self.crashed.insert(agent);
+        self.cut(agent);
+    }
+
     /// An agent, which dials at once; `target` makes it offer.
     pub fn add(&mut self, dialect: Dialect, id: &str, target: Option<&str>) -> usize {
         self.add_with(dialect, id, target, |_| ())
     }
 
-    /// The same for an agent whose configuration is changed first.
+    /// An agent, which dials at once and enters a room.
+    pub fn add_to_room(&mut self, dialect: Dialect, id: &str, room: &str) -> usize {
+        self.add_with(dialect, id, None, |config| config.room = Some(RoomName::from(room)))
+    }
+
+    /// An agent whose configuration is changed first.
     pub fn add_with(
         &mut self,
         dialect: Dialect,
@@ -177,6 +194,7 @@ impl World {
             token: None,
             role: if target.is_some() { Role::Offer } else { Role::Answer },
             target: target.map(Name::from),
+            room: None,
             channel: channel("chat"),
             hosts: vec![host],
             stun: Vec::new(),
@@ -267,7 +285,8 @@ impl World {
     /// The next thing that happens; `false` if that is after `end`.
     fn step(&mut self, end: Instant) -> bool {
         let agents = self.agents.iter().enumerate();
-        let deadlines = agents.filter_map(|(i, agent)| Some((agent.poll_timeout()?.at, i + 1)));
+        let alive = agents.filter(|(i, _)| !self.crashed.contains(i));
+        let deadlines = alive.filter_map(|(i, agent)| Some((agent.poll_timeout()?.at, i + 1)));
         let server = self.server.as_ref().and_then(|server| Some((server.poll_timeout()?.at, 0)));
         let timeout = deadlines.chain(server).min();
         let packet = self.packets.first_key_value().map(|(key, _)| *key);
@@ -340,6 +359,9 @@ impl World {
     }
 
     fn give_agent(&mut self, index: usize, input: Input<'_, AgentCommand>) {
+        if self.crashed.contains(&index) {
+            return;
+        }
         self.agents[index].handle_input(self.now, input);
         while let Some(output) = self.agents[index].poll_output() {
             self.act_for_agent(index, output);
@@ -391,6 +413,7 @@ impl World {
                     let kinds = text.as_str().split(" typ ").skip(1);
                     let kind = |rest: &str| rest.chars().take_while(char::is_ascii_alphabetic).collect();
                     self.candidates.extend(kinds.map(|rest| (index, kind(rest))));
+                    self.sent.push((index, text.clone()));
                 }
                 if frame == Frame::Ping {
                     self.send(WIRE_DELAY * 2, Packet::ToAgent(index, Input::Frame { conn, frame: Frame::Pong }));

@@ -22,6 +22,7 @@ use crate::signal::{Name, Payload, Refusal, Signal};
 
 mod datagrams;
 mod links;
+mod mates;
 mod signals;
 
 /// Between two attempts to reach somebody who is not there.
@@ -137,6 +138,8 @@ struct Remote {
     interrupted: bool,
     restarted: Option<Instant>,
     closing: bool,
+    /// Left the last room that we had in common: their signaling is gone, so a lost path will not come back.
+    gone: bool,
     /// Gave up before anybody answered: start over.
     again: bool,
 }
@@ -364,6 +367,7 @@ impl Peers {
                 }
             }
         }
+        self.came(&from);
         self.with(now, &from, |peer, effects| peer.receive_signal(now, signal, effects));
         self.settle(now, out);
         self.give_early(now, &from);

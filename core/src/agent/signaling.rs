@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use crate::agent::AgentNotice;
 use crate::clock::WallClock;
-use crate::dialect::{ClientCodec, ClientSetup, Context, Dialect};
+use crate::dialect::{ClientCodec, ClientSetup, Context, Dialect, Rooms, mesh};
 use crate::ids::Ids;
 use crate::limits::{self, Limits};
 use crate::machine::{CloseReason, ConnId, DialId, Frame, FrameFault, Output};
-use crate::signal::{Command, Event, Name, Refusal, Resumed};
+use crate::signal::{Command, Event, Name, Refusal, Resumed, RoomName};
 use crate::turn::{Credentials, TurnUri};
 
 /// The first wait before another attempt is between half of this and this; it doubles with each failure.
@@ -41,7 +41,7 @@ pub(super) enum SignalingEffect {
     /// Something for the driver.
     Do(Output<AgentNotice>),
     /// Registered: from now on the server can be asked. It named these TURN servers.
-    Up { name: Name, resumed: Resumed, first: bool, turn: Vec<(TurnUri, Credentials)> },
+    Up { name: Name, resumed: Resumed, turn: Vec<(TurnUri, Credentials)> },
     /// The server tells something else.
     Event(Event),
     /// The connection is gone; nothing can be asked until `Up`.
@@ -63,6 +63,8 @@ pub(super) struct Settings {
     pub(super) token: Option<String>,
     /// Whether we mean to offer.
     pub(super) offers: bool,
+    /// The room to register in, where the dialect does both at once.
+    pub(super) room: Option<RoomName>,
 }
 
 /// The client's side of signaling.
@@ -175,6 +177,11 @@ impl Signaling {
         self.settings.dialect
     }
 
+    /// From now on registers in this room, where the dialect does both at once.
+    pub(super) fn set_room(&mut self, room: RoomName) {
+        self.settings.room = Some(room);
+    }
+
     /// Asks the server.
     ///
     /// # Errors
@@ -259,6 +266,12 @@ impl Signaling {
     pub(super) fn closed(&mut self, now: Instant, conn: ConnId, reason: &CloseReason, out: &mut Vec<SignalingEffect>) {
         match &self.state {
             State::Open(connection) if connection.conn == conn => {
+                if let CloseReason::Remote(code) = reason
+                    && let Some(refusal) = connection.codec.refusal_of_close(*code)
+                {
+                    self.state = State::Over;
+                    return self.refused(now, refusal, out);
+                }
                 let why = match reason {
                     CloseReason::Remote(1001 | 1012) => "the server is going away".to_owned(),
                     CloseReason::Remote(code) => format!("the server closed the connection with code {code}"),
@@ -361,13 +374,22 @@ impl Signaling {
             Some(Session { token, received }) => Command::Resume { token: token.clone(), received: *received },
             None => self.registration(),
         };
-        if let Err(refusal) = self.send(now, &command, out) {
+        if let Err(refusal) = self.send(now, &command, out).and_then(|()| self.enter(now, out)) {
             return self.refused(now, refusal, out);
         }
         let is_silent = matches!(&self.state, State::Open(connection) if connection.codec.registers_silently());
         if let (true, Some(name)) = (is_silent, self.settings.name.clone()) {
             self.take(now, Event::Registered { name, token: None, resumed: Resumed::Fresh }, out);
         }
+    }
+
+    /// In some dialects one is known only in a room.
+    fn enter(&mut self, now: Instant, out: &mut Vec<SignalingEffect>) -> Result<(), Refusal> {
+        if self.settings.dialect.rooms() != Rooms::One {
+            return Ok(());
+        }
+        let room = self.settings.room.clone().unwrap_or_else(|| mesh::LOBBY.into());
+        self.send(now, &Command::Join { room, tag: None }, out)
     }
 
     fn registration(&self) -> Command {
@@ -397,9 +419,9 @@ impl Signaling {
                 };
                 self.session = token.map(|token| Session { token, received });
                 self.settings.name = Some(name.clone());
-                let first = !std::mem::replace(&mut self.was_up, true);
+                self.was_up = true;
                 let turn = connection.codec.turn_servers().to_vec();
-                out.push(SignalingEffect::Up { name, resumed, first, turn });
+                out.push(SignalingEffect::Up { name, resumed, turn });
             }
             Event::Refused { refusal, .. } if !connection.registered => self.refused(now, refusal, out),
             event => out.push(SignalingEffect::Event(event)),

@@ -67,16 +67,19 @@ impl Route {
 /// 404 for an unknown path, 405 for a method that the endpoint does not take.
 pub fn route(request: &Request) -> Result<Route, Response> {
     let below = |path: &str| path.len() > 1 && path.ends_with('/') && request.path.starts_with(path);
-    let Some((_, route, _)) = ENDPOINTS.iter().find(|(path, _, _)| *path == request.path || below(path)) else {
-        if request.list("upgrade").any(|element| element.eq_ignore_ascii_case("websocket")) {
-            // The room mesh's clients connect to any path.
-            return Ok(Route::Any);
-        }
+    let found = ENDPOINTS.iter().find(|(path, _, _)| *path == request.path || below(path)).map(|(_, route, _)| *route);
+    // The room mesh's clients connect to any path, most of them to `/`.
+    if !found.is_some_and(|route| route.is_socket() || route == Route::SocketIo)
+        && request.list("upgrade").any(|element| element.eq_ignore_ascii_case("websocket"))
+    {
+        return Ok(Route::Any);
+    }
+    let Some(route) = found else {
         let known = ENDPOINTS.iter().map(|(path, _, _)| *path).collect::<Vec<_>>().join(" ");
         return Err(Response::text(404, format!("not found; there are: {known}\n")).to(request));
     };
     if route.methods().contains(&request.method.as_str()) {
-        return Ok(*route);
+        return Ok(route);
     }
     let methods = route.methods().join(", ");
     let text = format!("method not allowed; {} takes {methods}\n", request.path);
@@ -107,6 +110,20 @@ mod tests {
             assert_eq!(answer.status, 404, "{path}");
             let text = String::from_utf8(answer.body.to_vec()).unwrap();
             assert!(text.contains(" /ws ") && text.lines().count() == 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_websocket_may_come_by_any_path() {
+        let ask = |path: &str| {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\nUpgrade: WebSocket\r\n\r\n");
+            route(&complete(request.as_bytes()).0)
+        };
+        for path in ["/", "/stats", "/rooms/7", "/ws"] {
+            assert_eq!(ask(path), Ok(Route::Any), "{path}");
+        }
+        for (path, route) in [("/v1", Route::Own), ("/register", Route::Register), ("/socket.io/1/", Route::SocketIo)] {
+            assert_eq!(ask(path), Ok(route), "{path}");
         }
     }
 

@@ -210,6 +210,77 @@ fn wrong_requests_are_told_why() {
     }
 }
 
+#[test]
+fn four_processes_make_a_mesh_in_enishi() {
+    mesh([("enishi", "chat"); 4]);
+}
+
+#[test]
+fn four_processes_make_a_mesh_in_mesh() {
+    mesh([("mesh", "messages"); 4]);
+}
+
+#[test]
+fn four_processes_of_two_dialects_make_a_mesh() {
+    mesh([("mesh", "messages"), ("enishi", "chat"), ("enishi", "chat"), ("mesh", "messages")]);
+}
+
+/// Each with its dialect and the label of the channels that it opens, on both runtimes. All connect, hear a
+/// broadcast, and notice that one of them is killed.
+fn mesh(cast: [(&str, &str); 4]) {
+    let _turn = alone();
+    let server = Server::start(Runtime::Smol);
+    let names = ["a", "b", "c", "d"];
+    let mut peers: Vec<Program> = Vec::new();
+    for (index, ((dialect, label), name)) in cast.into_iter().zip(names).enumerate() {
+        let mut newcomer = peer(&server, Runtime::ALL[index % 2], dialect, &["--room", "demo", "--id", name]);
+        for _ in 0..index {
+            open_as(&mut newcomer, label);
+        }
+        for (earlier, _) in names.iter().enumerate().take(index) {
+            open_as(&mut peers[earlier], label);
+        }
+        peers.push(newcomer);
+    }
+    peers[1].type_line("broadcast hello all");
+    for index in [0, 2, 3] {
+        peers[index].hear("hello all");
+    }
+    let (_, label) = cast[3];
+    peers[3].type_line(&format!("send --to a {label} only for you"));
+    peers[0].hear(&format!("[d] {label}: only for you"));
+    peers[2].kill();
+    for index in [0, 1, 3] {
+        // In any order: the server gives a session of our own protocol 10 s to come back, ICE a path 9 s.
+        let (mut left, mut closed) = (false, false);
+        peers[index].hear_on(Stream::Stderr, "c left demo, and c: closed", |line| {
+            left |= line.contains("c left demo");
+            closed |= line.contains("c: closed");
+            (left && closed).then_some(())
+        });
+    }
+    peers[0].type_line("broadcast still here");
+    for index in [1, 3] {
+        peers[index].hear("still here");
+    }
+    assert!(!peers[1].lines(Stream::Stdout).iter().any(|line| line.contains("only for you")), "{}", peers[1]);
+}
+
+/// The room mesh's server has only a close frame to say so.
+#[test]
+fn an_id_that_is_taken_ends_a_peer_with_a_reason() {
+    let _turn = alone();
+    let server = Server::start(Runtime::Mio);
+    let _first = peer(&server, Runtime::Mio, "mesh", &["--room", "demo", "--id", "a"]);
+    for (runtime, dialect) in Runtime::ALL.into_iter().flat_map(|runtime| [(runtime, "mesh"), (runtime, "enishi")]) {
+        let mut command = enishi();
+        command.args(["peer", "--signal", &server.url(), "--dialect", dialect, "--runtime", runtime.name()]);
+        let mut second = Program::start(dialect, command.args(["--room", "demo", "--id", "a"]));
+        second.hear_on(Stream::Stderr, "taken", |line| line.contains("choose another").then_some(()));
+        assert_eq!(second.wait().code(), Some(1), "{second}");
+    }
+}
+
 /// Starts `enishi peer` and waits until the server knows it.
 pub fn peer(server: &Server, runtime: Runtime, dialect: &str, args: &[&str]) -> Program {
     let mut command = enishi();
@@ -225,7 +296,13 @@ fn registered(peer: &mut Program) {
 
 /// Waits until the peer has an open channel.
 pub fn open(peer: &mut Program) {
-    peer.hear_on(Stream::Stderr, "channel chat is open", |line| line.contains("channel chat is open").then_some(()));
+    open_as(peer, "chat");
+}
+
+/// Waits until the peer has another open channel of this label.
+fn open_as(peer: &mut Program, label: &str) {
+    let words = format!("channel {label} is open");
+    peer.hear_on(Stream::Stderr, &words, |line| line.contains(&words).then_some(()));
 }
 
 /// A text each way on the channel `chat`.

@@ -12,6 +12,7 @@ mod hub;
 mod interop;
 mod limits;
 mod relays;
+mod rooms;
 mod tidy;
 mod transcripts;
 mod zenn_tonybai;

@@ -23,7 +23,14 @@ macro_rules! folders {
     )*};
 }
 
-folders!(conic_a "conic-a", conic_b "conic-b", conic_c "conic-c", zenn "zenn", tonybai "tonybai");
+folders!(
+    conic_a "conic-a",
+    conic_b "conic-b",
+    conic_c "conic-c",
+    mesh "mesh",
+    tonybai "tonybai",
+    zenn "zenn"
+);
 
 fn play_folder(folder: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(folder);

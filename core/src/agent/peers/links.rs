@@ -67,6 +67,7 @@ impl Peers {
             interrupted: false,
             restarted: None,
             closing: false,
+            gone: false,
             again: false,
         };
         self.remotes.insert(name.clone(), remote);
@@ -190,8 +191,10 @@ impl Peers {
             PeerEffect::State(state) => {
                 remote.state = state;
                 remote.absence_told |= state == PeerState::Connected;
-                if state == PeerState::Disconnected {
-                    self.doubt_relay(now, name, out);
+                match (state, remote.gone) {
+                    (PeerState::Disconnected, true) => self.close_one(now, name),
+                    (PeerState::Disconnected, false) => self.doubt_relay(now, name, out),
+                    _ => {}
                 }
                 AgentNotice::Peer { id, state }
             }

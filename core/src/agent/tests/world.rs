@@ -372,6 +372,7 @@ pub(super) fn config(id: &str, host: SocketAddr) -> AgentConfig {
         dialect: Dialect::Enishi,
         id: Some(id.into()),
         token: None,
+        room: None,
         role: Role::Answer,
         target: None,
         channel: spec("chat"),
