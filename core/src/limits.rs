@@ -104,6 +104,9 @@ pub const BODY_BYTES: usize = 1_000_000;
 /// The longest name, room or tag in our own protocol, in characters.
 pub const NAME_CHARS: usize = 64;
 
+/// Members of a room that a dialect has for all of its clients, whose every message goes to everybody in it.
+pub const PRIVATE_ROOM_MEMBERS: usize = 1000;
+
 /// The longest name that a compatible dialect's client may use, in bytes.
 pub const FOREIGN_NAME_BYTES: usize = 256;
 
@@ -153,3 +156,7 @@ pub const HELD_SIGNALS: usize = 1024;
 
 /// Pairs of addresses whose peer an agent remembers. More are looked up anew.
 pub const ROUTES: usize = 1024;
+
+/// Packets in one body that a polling Socket.IO client posts. The messages' rate bounds them as well, but not the
+/// work of one request.
+pub const PAYLOAD_PACKETS: usize = 256;

@@ -48,6 +48,21 @@ pub struct Deadline {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
 
+impl ConnId {
+    /// The top bit: no driver counts that far.
+    const SESSION: u64 = 1 << 63;
+
+    /// The `number`th session that is no TCP connection of its own: a machine's, unknown to its driver.
+    pub fn session(number: u64) -> Self {
+        ConnId(Self::SESSION | number)
+    }
+
+    /// Whether it is one of those.
+    pub fn is_session(self) -> bool {
+        self.0 & Self::SESSION != 0
+    }
+}
+
 /// An attempt to connect as a client. Counted up by the machine and never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DialId(pub u64);
@@ -293,6 +308,18 @@ macro_rules! print_id {
     };
 }
 
-print_id!(ConnId, "c");
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let letter = if self.is_session() { 's' } else { 'c' };
+        write!(f, "{letter}{}", self.0 & !Self::SESSION)
+    }
+}
+
+impl fmt::Debug for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 print_id!(DialId, "d");
 print_id!(ListenerId, "l");
