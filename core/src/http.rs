@@ -14,6 +14,7 @@
     )
 )]
 
+pub mod engine;
 mod head;
 pub mod metrics;
 pub mod origin;

@@ -7,5 +7,6 @@ mod enishi_v1;
 mod hub;
 mod interop;
 mod limits;
+mod socketio;
 mod tidy;
 mod transcripts;

@@ -144,7 +144,9 @@ impl Server {
             }
             "4" => wire::json(packet.data)?.get(),
             "5" => {
-                event = serde_json::from_str(packet.data).ok().filter(|event: &LegacyEvent<'_>| event.name == wire::MESSAGE)?;
+                event = serde_json::from_str(packet.data)
+                    .ok()
+                    .filter(|event: &LegacyEvent<'_>| event.name == wire::MESSAGE)?;
                 let first = event.args.as_ref().and_then(|arguments| arguments.first);
                 first.map_or(Some("null"), |first| go::shallow(first.get()).ok().map(|()| first.get()))?
             }
@@ -158,7 +160,13 @@ impl Server {
         let (origin, kind) = (self.dialect().origin(), wire::read(payload).kind());
         let to = self.caller.clone().map_or_else(|| To::Room(room()), To::Peer);
         let receipt = tag.is_some();
-        Command::Signal(Envelope { from: None, to, letter: Letter::Sealed(Sealed { origin, kind, frame }), tag, receipt })
+        Command::Signal(Envelope {
+            from: None,
+            to,
+            letter: Letter::Sealed(Sealed { origin, kind, frame }),
+            tag,
+            receipt,
+        })
     }
 
     fn signal(&mut self, from: &Name, to: &To, letter: &Letter) -> Result<Frame, Refusal> {

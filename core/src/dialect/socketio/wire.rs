@@ -106,13 +106,12 @@ fn signal(payload: &str) -> Option<Signal> {
     match (kind.as_str(), sdp, candidate) {
         ("offer", Some(sdp), _) => Some(Signal::Offer { sdp }),
         ("answer", Some(sdp), _) => Some(Signal::Answer { sdp }),
-        ("candidate", _, Some(candidate)) if candidate.is_empty() => Some(Signal::EndOfCandidates { username_fragment }),
-        ("candidate", _, Some(candidate)) => Some(Signal::Candidate(Candidate {
-            candidate,
-            sdp_mid: mid,
-            sdp_m_line_index: index,
-            username_fragment,
-        })),
+        ("candidate", _, Some(candidate)) if candidate.is_empty() => {
+            Some(Signal::EndOfCandidates { username_fragment })
+        }
+        ("candidate", _, Some(candidate)) => {
+            Some(Signal::Candidate(Candidate { candidate, sdp_mid: mid, sdp_m_line_index: index, username_fragment }))
+        }
         _ => None,
     }
 }
