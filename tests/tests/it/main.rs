@@ -8,5 +8,6 @@ mod hub;
 mod interop;
 mod limits;
 mod socketio;
+mod socketio_clients;
 mod tidy;
 mod transcripts;

@@ -23,7 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Ring 2: no room, no other client.
     ("dialect", &["clock", "ids", "limits", "machine", "signal", "trace"]),
     // Ring 3.
-    ("http", &["clock", "dialect", "limits", "machine"]),
+    ("http", &["clock", "dialect", "limits", "machine", "signal"]),
     // Ring 4: the machines, which do not know each other.
     ("agent", &["arena", "clock", "deadlines", "dialect", "ids", "limits", "machine", "peer", "signal", "trace"]),
     (
