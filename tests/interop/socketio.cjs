@@ -22,6 +22,7 @@ if (old) client.transports = names; // its options would be merged with the defa
 const socket = client.connect(url, { transports: names, reconnection: false, reconnect: false, 'force new connection': true });
 
 socket.on('connect', () => {
+  say('connect');
   if (old) {
     say('transport', socket.socket.transport.name);
   } else {
@@ -29,7 +30,6 @@ socket.on('connect', () => {
     say('transport', engine.transport.name);
     engine.on('upgrade', (upgraded) => say('transport', upgraded.name));
   }
-  say('connect');
 });
 socket.on('message', (message) => say('message', JSON.stringify(message)));
 socket.on('user disconnected', (...args) => say(['user disconnected', ...args.map(String)].join(' ')));
