@@ -15,6 +15,7 @@
 )]
 
 pub mod engine;
+pub mod get;
 mod head;
 pub mod metrics;
 pub mod origin;

@@ -151,6 +151,9 @@ pub const CHANNEL_QUEUE_MESSAGES: usize = 1024;
 /// The longest message that an agent takes from its signaling server, in bytes: a list of everybody on a full server.
 pub const SIGNALING_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 
+/// The longest answer that an agent takes to a plain request to its signaling server, in bytes.
+pub const SIGNALING_ANSWER_BYTES: usize = 64 * 1024;
+
 /// Signals that an agent holds in all while its signaling connection is down.
 pub const HELD_SIGNALS: usize = 1024;
 

@@ -201,12 +201,19 @@ pub enum Input<'a, C> {
         /// The WebSocket subprotocol that the server chose.
         protocol: Option<String>,
     },
-    /// An [`Output::Dial`] failed.
+    /// An [`Output::Dial`] or an [`Output::Get`] failed.
     DialFailed {
         /// The attempt.
         dial: DialId,
         /// A clause for a person, such as "connection refused".
         error: String,
+    },
+    /// An [`Output::Get`] was answered with 200.
+    Got {
+        /// The attempt.
+        dial: DialId,
+        /// The body.
+        answer: String,
     },
     /// A UDP datagram.
     Datagram {
@@ -279,6 +286,13 @@ pub enum Output<N> {
         protocol: Option<&'static str>,
         /// As for [`Output::Upgrade`].
         max_message_bytes: usize,
+    },
+    /// Ask with a plain HTTP GET, on a connection of its own; answered by [`Input::Got`] or [`Input::DialFailed`].
+    Get {
+        /// The attempt.
+        dial: DialId,
+        /// A `ws://` URL: the same server, port and path.
+        url: String,
     },
     /// Send a UDP datagram from the socket bound at `local`, or drop it if the kernel will not take it now.
     Datagram {

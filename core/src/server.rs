@@ -193,7 +193,7 @@ impl Machine for Server {
             Input::Closed { conn, reason } => self.closed(conn, &reason),
             Input::Command(ServerCommand::Drain) => self.drain(),
             // This machine neither dials nor has UDP sockets.
-            Input::Dialed { .. } | Input::DialFailed { .. } | Input::Datagram { .. } => {}
+            Input::Dialed { .. } | Input::DialFailed { .. } | Input::Got { .. } | Input::Datagram { .. } => {}
         }
         match self.hub.next_timeout() {
             Some(at) => self.deadlines.set(Timer::Grace, at),

@@ -253,7 +253,9 @@ impl Bench {
                     self.drained = true;
                     continue;
                 }
-                Output::Dial { .. } | Output::Datagram { .. } => panic!("a server does not do that"),
+                Output::Dial { .. } | Output::Get { .. } | Output::Datagram { .. } => {
+                    panic!("a server does not do that")
+                }
             };
             self.got.entry(conn).or_default().push_back(got);
         }
