@@ -22,6 +22,7 @@ use crate::agent::peers::{Peers, PeersEffect};
 use crate::agent::signaling::{Signaling, SignalingEffect};
 use crate::agent::turn::Relays;
 use crate::clock::WallClock;
+use crate::dialect::socketio::EVERYONE;
 use crate::dialect::{Dialect, Rooms};
 use crate::ids::Secrets;
 use crate::machine::{Deadline, Input, Machine, Output};
@@ -307,7 +308,10 @@ impl Agent {
         };
         let mut peers = Peers::new(settings, relays, secrets);
         let mut from_peers = Vec::new();
-        if let (Role::Offer, Some(target)) = (config.role, config.target) {
+        // Socket.IO's broadcast has no address, so nobody needs to give one.
+        let is_broadcast = matches!(config.dialect, Dialect::SocketIo09 | Dialect::SocketIo);
+        let target = config.target.or_else(|| is_broadcast.then(|| EVERYONE.into()));
+        if let (Role::Offer, Some(target)) = (config.role, target) {
             peers.offer(now, target, &mut from_peers);
         }
         Agent {
@@ -637,6 +641,7 @@ impl Machine for Agent {
         match input {
             Input::Timeout => self.timeout(now),
             Input::Dialed { dial, conn, .. } => self.signaling.dialed(now, dial, conn, out),
+            Input::Got { dial, answer } => self.signaling.got(now, dial, &answer, out),
             Input::DialFailed { dial, error } => self.signaling.dial_failed(now, dial, error, out),
             Input::Frame { conn, frame } => self.signaling.receive(now, conn, &frame, out),
             Input::Heard { conn } => self.signaling.heard(now, conn),

@@ -379,6 +379,33 @@ impl ClientCodec {
         }
     }
 
+    /// Whether [`ClientCodec::url`] is to be asked with a plain GET before it is dialled: [`ClientCodec::begin`].
+    pub fn asks_first(&self) -> bool {
+        match self {
+            ClientCodec::SocketIo(client) => client.asks_first(),
+            _ => false,
+        }
+    }
+
+    /// Takes the answer to that GET. Then [`ClientCodec::url`] is the one to dial.
+    ///
+    /// # Errors
+    /// A clause that says why it cannot be used.
+    pub fn begin(&mut self, answer: &str) -> Result<(), &'static str> {
+        match self {
+            ClientCodec::SocketIo(client) => client.begin(answer),
+            _ => Ok(()),
+        }
+    }
+
+    /// What a frame from the server has to be answered with at once: a dialect's own heartbeats.
+    pub fn answer(&self, frame: &Frame) -> Option<Frame> {
+        match self {
+            ClientCodec::SocketIo(client) => client.answer(frame),
+            _ => None,
+        }
+    }
+
     /// The WebSocket subprotocol to ask for.
     pub fn protocol(&self) -> Option<&'static str> {
         match self {

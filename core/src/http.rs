@@ -15,6 +15,8 @@
 )]
 
 pub mod bearer;
+pub mod engine;
+pub mod get;
 mod head;
 pub mod metrics;
 pub mod origin;

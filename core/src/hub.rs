@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::arena::{Arena, Key};
 use crate::deadlines::Deadlines;
 use crate::ids::{Ids, Secrets};
-use crate::limits::Limits;
+use crate::limits::{Limits, PRIVATE_ROOM_MEMBERS};
 use crate::machine::ConnId;
 use crate::signal::{Command, Departure, Envelope, Event, Name, Refusal, Resumed, RoomName, Tag, To};
 
@@ -368,7 +368,9 @@ impl Hub {
             self.rooms.insert(room.clone(), Room::new(self.secrets.number() >> 11));
         }
         let Some(state) = self.rooms.get_mut(&room) else { return };
-        if state.members.len() >= self.limits.room_members {
+        // A dialect's own room has everybody of that dialect in it.
+        let most = if room.is_private() { PRIVATE_ROOM_MEMBERS } else { self.limits.room_members };
+        if state.members.len() >= most {
             return self.refuse(client, Refusal::RoomFull, None, tag, fx);
         }
         let (place, others) = state.enter(name.clone(), client);
@@ -443,6 +445,9 @@ impl Hub {
                     return self.refuse(client, Refusal::NotInRoom, None, tag, fx);
                 };
                 let others: Vec<ClientId> = state.members.values().copied().filter(|m| *m != client).collect();
+                if receipt {
+                    self.tell(client, Event::Accepted { tag: tag.clone() }, None, fx);
+                }
                 for receiver in others {
                     let event = Event::Signal { from: from.clone(), to: to.clone(), letter: letter.clone() };
                     if self.can_hold(receiver, &event) {

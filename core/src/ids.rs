@@ -45,6 +45,13 @@ impl Secrets {
         Secrets(ChaCha12Rng::from_seed(seed))
     }
 
+    /// Another source from the same seed, whose secrets tell nothing about those of [`Secrets::new`].
+    pub fn second(seed: [u8; 32]) -> Self {
+        let mut generator = ChaCha12Rng::from_seed(seed);
+        generator.set_stream(1);
+        Secrets(generator)
+    }
+
     /// 128 bits as 32 hexadecimal digits.
     pub fn token(&mut self) -> Box<str> {
         let bits = (u128::from(self.0.next_u64()) << 64) | u128::from(self.0.next_u64());

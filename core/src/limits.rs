@@ -108,6 +108,9 @@ pub const BODY_BYTES: usize = 1_000_000;
 /// The longest name, room or tag in our own protocol, in characters.
 pub const NAME_CHARS: usize = 64;
 
+/// Members of a room that a dialect has for all of its clients, whose every message goes to everybody in it.
+pub const PRIVATE_ROOM_MEMBERS: usize = 1000;
+
 /// The longest name that a compatible dialect's client may use, in bytes.
 pub const FOREIGN_NAME_BYTES: usize = 256;
 
@@ -159,6 +162,9 @@ pub const CHANNEL_QUEUE_MESSAGES: usize = 1024;
 /// The longest message that an agent takes from its signaling server, in bytes: a list of everybody on a full server.
 pub const SIGNALING_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 
+/// The longest answer that an agent takes to a plain request to its signaling server, in bytes.
+pub const SIGNALING_ANSWER_BYTES: usize = 64 * 1024;
+
 /// Signals that an agent holds in all while its signaling connection is down.
 pub const HELD_SIGNALS: usize = 1024;
 
@@ -177,3 +183,7 @@ pub const RELAY_CHANNELS: usize = 256;
 
 /// ICE servers that an agent takes from its signaling server.
 pub const ICE_SERVERS: usize = 16;
+
+/// Packets in one body that a polling Socket.IO client posts. The messages' rate bounds them as well, but not the
+/// work of one request.
+pub const PAYLOAD_PACKETS: usize = 256;

@@ -48,6 +48,21 @@ pub struct Deadline {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
 
+impl ConnId {
+    /// The top bit: no driver counts that far.
+    const SESSION: u64 = 1 << 63;
+
+    /// The `number`th session that is no TCP connection of its own: a machine's, unknown to its driver.
+    pub fn session(number: u64) -> Self {
+        ConnId(Self::SESSION | number)
+    }
+
+    /// Whether it is one of those.
+    pub fn is_session(self) -> bool {
+        self.0 & Self::SESSION != 0
+    }
+}
+
 /// An attempt to connect as a client. Counted up by the machine and never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DialId(pub u64);
@@ -186,12 +201,19 @@ pub enum Input<'a, C> {
         /// The WebSocket subprotocol that the server chose.
         protocol: Option<String>,
     },
-    /// An [`Output::Dial`] failed.
+    /// An [`Output::Dial`] or an [`Output::Get`] failed.
     DialFailed {
         /// The attempt.
         dial: DialId,
         /// A clause for a person, such as "connection refused".
         error: String,
+    },
+    /// An [`Output::Get`] was answered with 200.
+    Got {
+        /// The attempt.
+        dial: DialId,
+        /// The body.
+        answer: String,
     },
     /// A UDP datagram.
     Datagram {
@@ -265,6 +287,13 @@ pub enum Output<N> {
         /// As for [`Output::Upgrade`].
         max_message_bytes: usize,
     },
+    /// Ask with a plain HTTP GET, on a connection of its own; answered by [`Input::Got`] or [`Input::DialFailed`].
+    Get {
+        /// The attempt.
+        dial: DialId,
+        /// A `ws://` URL: the same server, port and path.
+        url: String,
+    },
     /// Send a UDP datagram from the socket bound at `local`, or drop it if the kernel will not take it now.
     Datagram {
         /// The source: one of the addresses that the machine was given.
@@ -293,6 +322,18 @@ macro_rules! print_id {
     };
 }
 
-print_id!(ConnId, "c");
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let letter = if self.is_session() { 's' } else { 'c' };
+        write!(f, "{letter}{}", self.0 & !Self::SESSION)
+    }
+}
+
+impl fmt::Debug for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 print_id!(DialId, "d");
 print_id!(ListenerId, "l");

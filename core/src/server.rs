@@ -24,6 +24,7 @@ use crate::trace::Trace;
 use crate::turn::Issuer;
 
 mod conn;
+mod engine;
 mod pressure;
 mod report;
 mod time;
@@ -100,6 +101,8 @@ enum Timer {
     Stall(ConnId),
     /// The connection should be closed by now.
     Close(ConnId),
+    /// Something is due in a session of Socket.IO.
+    Session(ConnId),
 }
 
 /// The signaling server, one [`Machine`].
@@ -112,6 +115,10 @@ pub struct Server {
     hub: Hub,
     ids: Ids,
     conns: BTreeMap<ConnId, Conn>,
+    /// Socket.IO's, each of which is one of `conns` too.
+    sessions: engine::Sessions,
+    /// For their ids.
+    sids: Secrets,
     addresses: BTreeMap<IpAddr, usize>,
     deadlines: Deadlines<Timer>,
     outputs: VecDeque<Output<ServerNotice>>,
@@ -132,6 +139,8 @@ impl Server {
             now,
             config,
             conns: BTreeMap::new(),
+            sessions: engine::Sessions::default(),
+            sids: Secrets::second(seed),
             addresses: BTreeMap::new(),
             deadlines: Deadlines::default(),
             outputs: VecDeque::new(),
@@ -146,7 +155,7 @@ impl Server {
         let waiting = || self.conns.values().filter_map(Conn::socket).map(|socket| &socket.outbox);
         ServerStats {
             uptime: self.now.saturating_duration_since(self.started),
-            connections: self.conns.len() as u64,
+            connections: self.connections() as u64,
             queued_bytes: waiting().map(|outbox| outbox.bytes() as u64).sum(),
             queued_messages: waiting().map(|outbox| outbox.messages() as u64).sum(),
             deepest_queue_bytes: waiting().map(|outbox| outbox.bytes() as u64).max().unwrap_or(0),
@@ -159,6 +168,11 @@ impl Server {
     fn ice_servers_for(&self, user: &str) -> Vec<String> {
         let minted = self.config.turn.as_ref().map(|turn| turn.ice_server(self.clock.unix(self.now), user));
         self.config.ice_servers.iter().cloned().chain(minted).collect()
+    }
+
+    /// TCP connections.
+    fn connections(&self) -> usize {
+        self.conns.len() - self.sessions.len()
     }
 
     fn trace(&mut self, trace: Trace) {
@@ -189,7 +203,7 @@ impl Machine for Server {
             Input::Closed { conn, reason } => self.closed(conn, &reason),
             Input::Command(ServerCommand::Drain) => self.drain(),
             // This machine neither dials nor has UDP sockets.
-            Input::Dialed { .. } | Input::DialFailed { .. } | Input::Datagram { .. } => {}
+            Input::Dialed { .. } | Input::DialFailed { .. } | Input::Got { .. } | Input::Datagram { .. } => {}
         }
         match self.hub.next_timeout() {
             Some(at) => self.deadlines.set(Timer::Grace, at),
@@ -214,6 +228,7 @@ impl Machine for Server {
             Timer::Pace(_) => "pace of a client",
             Timer::Stall(_) => "slow reader",
             Timer::Close(_) => "end of a connection",
+            Timer::Session(_) => "heartbeat of Socket.IO",
         };
         Some(Deadline { at, why })
     }
@@ -226,7 +241,7 @@ impl Server {
         let address = block(remote.ip());
         let limits = &self.config.limits;
         let here = self.addresses.get(&address).copied().unwrap_or(0);
-        let full = self.conns.len() >= limits.connections;
+        let full = self.connections() >= limits.connections;
         let crowded = here >= limits.connections_per_address && !remote.ip().to_canonical().is_loopback();
         self.conns.insert(conn, Conn::new(listener, remote));
         *self.addresses.entry(address).or_default() += 1;
@@ -253,6 +268,7 @@ impl Server {
         };
         let response = match route {
             Err(refusal) => refusal,
+            Ok(Route::SocketIo) => return self.socket_io(conn, request),
             Ok(route) if route.is_socket() => match self.upgrade(conn, request, route, echo) {
                 Ok(()) => return,
                 Err(refusal) => refusal,
@@ -346,9 +362,11 @@ impl Server {
         let Some(state) = self.conns.remove(&conn) else { return };
         self.clear_deadlines(conn);
         self.deadlines.clear(&Timer::Close(conn));
-        self.stats.closed += 1;
+        self.stats.closed += u64::from(!conn.is_session());
         let address = block(state.remote.ip());
-        if let Some(count) = self.addresses.get_mut(&address) {
+        if state.counted
+            && let Some(count) = self.addresses.get_mut(&address)
+        {
             *count -= 1;
             if *count == 0 {
                 self.addresses.remove(&address);
@@ -368,20 +386,20 @@ impl Server {
         self.clear_deadlines(conn);
         self.deadlines.set(Timer::Close(conn), self.now + self.config.limits.close);
         debug_assert!(reason.len() <= CLOSE_REASON_BYTES, "our own words are short: {reason}");
-        let reason = reason.to_owned();
-        self.outputs.push_back(Output::Close { conn, code, reason });
+        self.put(Output::Close { conn, code, reason: reason.to_owned() });
     }
 
     /// Closes the socket without a word.
     fn drop_conn(&mut self, conn: ConnId, why: Departure, text: &str) {
         if self.conns.contains_key(&conn) {
-            self.outputs.push_back(Output::Drop { conn });
+            self.put(Output::Drop { conn });
             self.forget(conn, why, text.to_owned());
         }
     }
 
     /// Takes the client off a connection and lets those go on who waited for it to read.
     fn let_go(&mut self, conn: ConnId, why: Departure) {
+        self.uncarry(conn);
         let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
         let (client, feeders) = (socket.client.take(), socket.outbox.abandon());
         for feeder in feeders {
@@ -404,20 +422,35 @@ impl Server {
 /// Messages.
 impl Server {
     fn frame(&mut self, conn: ConnId, frame: Frame) {
-        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
+        if let Some(Stage::Carrier(session)) = self.conns.get(&conn).map(|conn| &conn.stage) {
+            return self.carried(*session, conn, frame);
+        }
+        if !self.pace(conn) || matches!(frame, Frame::Ping | Frame::Pong) {
+            return;
+        }
+        self.message(conn, frame);
+    }
+
+    /// Something came from a client: it is there, and may have to slow down. `false`: nobody is there.
+    fn pace(&mut self, conn: ConnId) -> bool {
+        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return false };
         socket.last_heard = self.now;
         if std::mem::take(&mut socket.in_message) {
             self.deadlines.clear(&Timer::Message(conn));
         }
-        let echo = socket.echo;
-        if !echo && let Some(until) = socket.bucket.take(self.now) {
+        if !socket.echo
+            && let Some(until) = socket.bucket.take(self.now)
+        {
             socket.paced = true;
             self.deadlines.set(Timer::Pace(conn), until);
             self.update_reading(conn);
         }
-        if matches!(frame, Frame::Ping | Frame::Pong) {
-            return;
-        }
+        true
+    }
+
+    fn message(&mut self, conn: ConnId, frame: Frame) {
+        let Some(socket) = self.conns.get(&conn).and_then(Conn::socket) else { return };
+        let echo = socket.echo;
         self.stats.frames_in += 1;
         self.stats.bytes_in += frame.len() as u64;
         if echo {

@@ -29,6 +29,11 @@ impl Name {
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
+
+    /// Whether no client can have or name it: a dialect's own room.
+    pub fn is_private(&self) -> bool {
+        self.as_str().starts_with('\0')
+    }
 }
 
 impl From<&str> for Name {

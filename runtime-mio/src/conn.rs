@@ -52,6 +52,8 @@ enum Phase {
     Shaking { dial: DialId, shake: Box<Shake>, connected: bool },
     /// A client's connection that came to nothing.
     Failed { dial: DialId, error: String },
+    /// A client's plain request that was answered.
+    Got { dial: DialId, answer: String },
     /// HTTP requests.
     Head(Head),
     /// WebSocket messages.
@@ -162,7 +164,7 @@ impl Conn {
             Phase::Head(Head::Reading) => true,
             // The remote's going away must be seen while an answer is awaited; more than a little is not read ahead.
             Phase::Head(Head::Asked | Head::Answering) => self.unread.len() < HEAD_BYTES,
-            Phase::Head(Head::Refused) | Phase::Failed { .. } => false,
+            Phase::Head(Head::Refused) | Phase::Failed { .. } | Phase::Got { .. } => false,
             Phase::Ws(talk) => !talk.faulty,
             Phase::Closing { .. } => true,
         }
@@ -181,7 +183,7 @@ impl Conn {
                 *discarded = discarded.saturating_add(mem::take(chunk).len());
                 None
             }
-            Phase::Failed { .. } => None,
+            Phase::Failed { .. } | Phase::Got { .. } => None,
         }
     }
 
@@ -191,8 +193,7 @@ impl Conn {
         let dial = *dial;
         match shake.check(&self.unread) {
             Answer::Partial => None,
-            Answer::Open(protocol, len) => {
-                let max_message_bytes = shake.max_message_bytes;
+            Answer::Open(protocol, len, max_message_bytes) => {
                 self.open(Role::Client, len, max_message_bytes);
                 Some(Event::Opened(dial, protocol))
             }
@@ -321,14 +322,17 @@ impl Conn {
     /// Goes to the closing phase, if it is not in it.
     fn end(&mut self, reason: CloseReason) {
         let reason = match (&self.phase, reason) {
-            (Phase::Closing { .. } | Phase::Failed { .. }, _) => return,
+            (Phase::Closing { .. } | Phase::Failed { .. } | Phase::Got { .. }, _) => return,
             (Phase::Shaking { dial, .. }, CloseReason::Error(error)) => {
                 self.phase = Phase::Failed { dial: *dial, error };
                 return;
             }
-            (Phase::Shaking { dial, .. }, _) => {
-                self.phase =
-                    Phase::Failed { dial: *dial, error: "the server closed the connection without an answer".into() };
+            (Phase::Shaking { dial, shake, .. }, _) => {
+                let dial = *dial;
+                self.phase = match shake.end(&self.unread) {
+                    Ok(answer) => Phase::Got { dial, answer },
+                    Err(error) => Phase::Failed { dial, error },
+                };
                 return;
             }
             (Phase::Ws(talk), _) if talk.closing => CloseReason::Local,
@@ -391,6 +395,7 @@ impl Conn {
     pub(crate) fn over(&self, late: bool) -> Option<Over> {
         match &self.phase {
             Phase::Failed { dial, error } => Some(Over::NotOpened(*dial, error.clone())),
+            Phase::Got { dial, answer } => Some(Over::Got(*dial, answer.clone())),
             Phase::Closing { reason, discarded, .. } => {
                 let waits = *reason == CloseReason::Local && !self.ended && *discarded < DISCARD_BYTES;
                 (late || (self.out.is_empty() && !waits)).then(|| Over::Closed(reason.clone()))
@@ -415,4 +420,5 @@ impl Conn {
 pub(crate) enum Over {
     Closed(CloseReason),
     NotOpened(DialId, String),
+    Got(DialId, String),
 }

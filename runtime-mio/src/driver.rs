@@ -125,6 +125,7 @@ fn act<C, N>(io: &mut Io<C>, output: Output<N>, notice: &mut impl FnMut(N) -> Co
         Output::Close { conn, code, reason } => io.with(conn, |conn| conn.close(code, &reason)),
         Output::Drop { conn } => io.forget(conn),
         Output::Dial { dial, url, protocol, max_message_bytes } => io.dial(dial, &url, protocol, max_message_bytes),
+        Output::Get { dial, url } => io.get(dial, &url),
         Output::Datagram { local, remote, bytes } => {
             if let Some(port) = io.udp.iter().find(|port| port.local == local) {
                 port.send(remote, &bytes);

@@ -13,7 +13,7 @@ use smol::channel::{Receiver, Sender};
 use smol::future::{or, pending, yield_now};
 use smol::{Async, LocalExecutor, Task, Timer};
 
-use crate::conn::dial::{Target, dial};
+use crate::conn::dial::{Target, dial, get};
 use crate::conn::{self, Link, News, Op, Wire};
 use crate::udp::{self, Udp};
 
@@ -47,7 +47,14 @@ pub(crate) enum Event {
         /// The subprotocol that the server chose.
         protocol: Option<String>,
     },
-    /// A dial failed.
+    /// A plain request was answered.
+    Got {
+        /// The attempt.
+        dial: DialId,
+        /// The body.
+        answer: String,
+    },
+    /// A dial or a plain request failed.
     DialFailed {
         /// The attempt.
         dial: DialId,
@@ -207,6 +214,7 @@ fn tell<M: Machine>(
             let conn = io.open(|link| conn::talk(*ws, link));
             step(machine, io, Input::Dialed { dial, conn, protocol }, notice)
         }
+        Event::Got { dial, answer } => step(machine, io, Input::Got { dial, answer }, notice),
         Event::DialFailed { dial, error } => step(machine, io, Input::DialFailed { dial, error }, notice),
         Event::Readable(position) => {
             for _ in 0..udp::BURST {
@@ -265,6 +273,7 @@ fn act<N>(io: &mut Io<'_>, output: Output<N>) -> Option<N> {
             let target = Target { url, protocol, max_message_bytes };
             io.executor.spawn(dial(id, target, io.events.clone())).detach();
         }
+        Output::Get { dial, url } => io.executor.spawn(get(dial, url, io.events.clone())).detach(),
         Output::Datagram { local, remote, bytes } => {
             if let Some(socket) = io.udp.iter().find(|socket| socket.local == local) {
                 socket.send(&bytes, remote);

@@ -43,6 +43,8 @@ pub struct Bench {
     pub traces: Vec<Trace>,
     /// Whether the server said that it is drained.
     pub drained: bool,
+    /// The headers of the last answer on a connection.
+    pub headers: BTreeMap<ConnId, Vec<(String, String)>>,
     next: u64,
     got: BTreeMap<ConnId, VecDeque<Got>>,
     unread: BTreeMap<ConnId, (usize, usize)>,
@@ -60,6 +62,7 @@ impl Bench {
             readers: BTreeMap::new(),
             traces: Vec::new(),
             drained: false,
+            headers: BTreeMap::new(),
             next: 0,
             got: BTreeMap::new(),
             unread: BTreeMap::new(),
@@ -87,6 +90,32 @@ impl Bench {
             Parsed::Complete(request, _) => self.input(Input::Request { conn, request }),
             Parsed::Refused(error) => self.input(Input::BadRequest { conn, error }),
             Parsed::Partial => panic!("not a whole request: {bytes:?}"),
+        }
+    }
+
+    /// Asks for a path on a new connection; what comes back is to be taken.
+    pub fn get(&mut self, path: &str) -> ConnId {
+        let conn = self.accept();
+        self.http(conn, &format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:3000\r\n\r\n"));
+        conn
+    }
+
+    /// Posts to a path on a new connection.
+    pub fn post(&mut self, path: &str, body: &str) -> ConnId {
+        let conn = self.accept();
+        let len = body.len();
+        self.http(
+            conn,
+            &format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1:3000\r\nContent-Length: {len}\r\n\r\n{body}"),
+        );
+        conn
+    }
+
+    /// The body of the one answer that a connection got, which has this status.
+    pub fn answer(&mut self, conn: ConnId, status: u16) -> String {
+        match self.take(conn).as_slice() {
+            [Got::Answer(got, body)] if *got == status => body.clone(),
+            other => panic!("{conn} got {other:?}"),
         }
     }
 
@@ -194,6 +223,8 @@ impl Bench {
         while let Some(output) = self.server.poll_output() {
             let (conn, got) = match output {
                 Output::Respond { conn, response } => {
+                    let headers = response.headers.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+                    self.headers.insert(conn, headers.collect());
                     let body = String::from_utf8_lossy(&response.body).into_owned();
                     (conn, Got::Answer(response.status, body))
                 }
@@ -228,7 +259,9 @@ impl Bench {
                     self.drained = true;
                     continue;
                 }
-                Output::Dial { .. } | Output::Datagram { .. } => panic!("a server does not do that"),
+                Output::Dial { .. } | Output::Get { .. } | Output::Datagram { .. } => {
+                    panic!("a server does not do that")
+                }
             };
             self.got.entry(conn).or_default().push_back(got);
         }

@@ -210,6 +210,17 @@ impl Signaling {
         }
     }
 
+    /// The server answered what has to be asked before the connection can be opened.
+    pub(super) fn got(&mut self, now: Instant, dial: DialId, answer: &str, out: &mut Vec<SignalingEffect>) {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Dialing { dial: wanted, mut codec, until } if wanted == dial => match codec.begin(answer) {
+                Ok(()) => self.open(codec, until, out),
+                Err(why) => self.lose(now, why.to_owned(), out),
+            },
+            other => self.state = other,
+        }
+    }
+
     /// The driver could not open the connection.
     pub(super) fn dial_failed(&mut self, now: Instant, dial: DialId, error: String, out: &mut Vec<SignalingEffect>) {
         if matches!(self.state, State::Dialing { dial: wanted, .. } if wanted == dial) {
@@ -223,6 +234,9 @@ impl Signaling {
         let State::Open(connection) = &mut self.state else { return };
         if connection.conn != conn || matches!(frame, Frame::Ping | Frame::Pong) {
             return;
+        }
+        if let Some(frame) = connection.codec.answer(frame) {
+            out.push(SignalingEffect::Do(Output::Send { conn, frame }));
         }
         let mut events = Vec::new();
         let (unix, ids, limits) = (self.clock.unix(now), &mut self.ids, &self.limits);
@@ -352,20 +366,26 @@ impl Signaling {
     }
 
     fn dial(&mut self, now: Instant, out: &mut Vec<SignalingEffect>) {
-        let dial = DialId(self.dials);
-        self.dials += 1;
         let codec = ClientCodec::new(&ClientSetup {
             dialect: self.settings.dialect,
             token: self.settings.token.clone(),
             offers: self.settings.offers,
         });
-        out.push(SignalingEffect::Do(Output::Dial {
-            dial,
-            url: codec.url(&self.settings.url),
-            protocol: codec.protocol(),
-            max_message_bytes: limits::SIGNALING_MESSAGE_BYTES,
+        self.open(codec, now + DIAL, out);
+    }
+
+    /// Asks the driver for a connection, or first for what the codec needs to know.
+    fn open(&mut self, codec: ClientCodec, until: Instant, out: &mut Vec<SignalingEffect>) {
+        let dial = DialId(self.dials);
+        self.dials += 1;
+        let url = codec.url(&self.settings.url);
+        out.push(SignalingEffect::Do(if codec.asks_first() {
+            Output::Get { dial, url }
+        } else {
+            let (protocol, max_message_bytes) = (codec.protocol(), limits::SIGNALING_MESSAGE_BYTES);
+            Output::Dial { dial, url, protocol, max_message_bytes }
         }));
-        self.state = State::Dialing { dial, until: now + DIAL, codec };
+        self.state = State::Dialing { dial, until, codec };
     }
 
     /// The first word on a new connection: resume where that is possible, else register.

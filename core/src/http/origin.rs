@@ -40,7 +40,7 @@ pub fn check(request: &Request, remote: IpAddr, allow_origins: &[String]) -> Res
                     if it should, start it with --allow-origin http://HOST\n";
         return Err(Response { close: true, ..Response::text(421, text) });
     }
-    if !allowed(request, allow_origins) {
+    if !allowed(request, allow_origins) && !is_host_again(request) {
         let why = "pages of this origin may not connect; to let them, start the server with --allow-origin ORIGIN";
         return Err(Response { close: true, ..Response::forbidden(why) });
     }
@@ -88,6 +88,17 @@ pub fn host_allowed(request: &Request, remote: IpAddr, allow_origins: &[String])
         Some((host, _)) => host.is_loopback() || listed(allow_origins).any(|origin| origin.host == host),
         None => false,
     }
+}
+
+/// Whether `Origin` repeats `Host`, without a scheme, in a request of Socket.IO 0.9: its client on Node writes that. No
+/// browser does, so no page comes in by it.
+fn is_host_again(request: &Request) -> bool {
+    let mut origins = request.headers.iter().filter(|(name, _)| name == "origin").map(|(_, value)| value.as_str());
+    let origin = origins.next().filter(|origin| !origin.is_empty() && !origin.contains("://"));
+    request.path.starts_with("/socket.io/1/")
+        && origin.is_some()
+        && origin == request.header("host")
+        && origins.next().is_none()
 }
 
 /// Lets a page of another origin read the answer, if that page is allowed (CORS). Without this call only pages of the
@@ -234,6 +245,19 @@ mod tests {
         let mut twice = request("h", Some("http://h"));
         twice.headers.push(("origin".into(), "http://h".into()));
         assert!(!allowed(&twice, &[]));
+    }
+
+    #[test]
+    fn a_client_of_0_9_repeats_the_host() {
+        let far: IpAddr = "192.0.2.1".parse().unwrap();
+        let mut request = request("h:3000", Some("h:3000"));
+        assert_eq!(check(&request, far, &[]).unwrap_err().status, 403);
+        request.path = "/socket.io/1/websocket/x".into();
+        assert_eq!(check(&request, far, &[]), Ok(()));
+        for origin in ["h:3001", "null", "", "http://h:3001"] {
+            request.headers[1].1 = origin.into();
+            assert_eq!(check(&request, far, &[]).unwrap_err().status, 403, "{origin}");
+        }
     }
 
     #[test]

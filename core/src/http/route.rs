@@ -55,7 +55,11 @@ impl Route {
 
     /// The methods it takes, as `Allow` lists them.
     pub fn methods(self) -> &'static [&'static str] {
-        if self.is_socket() { &["GET"] } else { &["GET", "HEAD"] }
+        match self {
+            Route::SocketIo => &["GET", "HEAD", "POST", "OPTIONS"],
+            _ if self.is_socket() => &["GET"],
+            _ => &["GET", "HEAD"],
+        }
     }
 }
 

@@ -7,14 +7,16 @@ use crate::dialect::Codec;
 use crate::hub::ClientId;
 use crate::hub::bucket::Bucket;
 use crate::hub::outbox::Outbox;
-use crate::machine::ListenerId;
+use crate::machine::{ConnId, ListenerId};
 
-/// One TCP connection.
+/// One TCP connection, or one session of Socket.IO.
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) listener: ListenerId,
     pub(super) remote: SocketAddr,
     pub(super) stage: Stage,
+    /// Whether it counts among the connections of its address.
+    pub(super) counted: bool,
 }
 
 /// How far a connection is.
@@ -24,6 +26,10 @@ pub(super) enum Stage {
     Request,
     /// It is a WebSocket. Boxed: many connections never get here.
     Socket(Box<Socket>),
+    /// It makes an HTTP request that a session of Socket.IO will answer.
+    Waiting(ConnId),
+    /// It is a WebSocket that carries a session of Socket.IO, or may soon.
+    Carrier(ConnId),
     /// It was told to close.
     Closing,
 }
@@ -56,7 +62,7 @@ pub(super) struct Socket {
 
 impl Conn {
     pub(super) fn new(listener: ListenerId, remote: SocketAddr) -> Self {
-        Conn { listener, remote, stage: Stage::Request }
+        Conn { listener, remote, stage: Stage::Request, counted: true }
     }
 
     pub(super) fn socket(&self) -> Option<&Socket> {

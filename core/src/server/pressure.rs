@@ -2,7 +2,7 @@
 
 use super::Server;
 use super::Timer;
-use super::conn::Conn;
+use super::conn::{Conn, Stage};
 use crate::hub::outbox::Level;
 use crate::machine::{ConnId, Frame, Output};
 use crate::signal::Departure;
@@ -20,11 +20,16 @@ impl Server {
         if !std::mem::replace(&mut socket.stall_set, true) {
             self.deadlines.set(Timer::Stall(conn), self.now + self.config.limits.stall);
         }
-        self.outputs.push_back(Output::Send { conn, frame });
+        self.put(Output::Send { conn, frame });
         match (level, feeder) {
             (Level::Fine, _) | (Level::Soft, None) => {}
             (Level::Soft, Some(feeder)) => {
-                if feeder != conn && socket.outbox.hold(feeder) {
+                // A session may have handed its messages on, or ended, while it took this one.
+                let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
+                if feeder != conn
+                    && socket.outbox.level(&self.config.limits) != Level::Fine
+                    && socket.outbox.hold(feeder)
+                {
                     self.hold(feeder);
                 }
             }
@@ -38,6 +43,9 @@ impl Server {
     }
 
     pub(super) fn sent(&mut self, conn: ConnId, messages: usize, len: usize) {
+        if let Some(Stage::Carrier(session)) = self.conns.get(&conn).map(|conn| &conn.stage) {
+            return self.sent_by_carrier(*session, conn, messages, len);
+        }
         let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
         socket.last_progress = self.now;
         socket.outbox.sent(messages, len);
@@ -66,7 +74,7 @@ impl Server {
         if std::mem::replace(&mut socket.reading, on) != on {
             // While we did not read we could not hear.
             socket.last_heard = self.now;
-            self.outputs.push_back(Output::Read { conn, on });
+            self.put(Output::Read { conn, on });
         }
     }
 }

@@ -30,6 +30,7 @@ impl Server {
                     self.update_reading(conn);
                 }
                 Timer::Stall(conn) => self.check_stall(conn),
+                Timer::Session(conn) => self.session_timeout(conn),
                 Timer::Close(conn) => self.drop_conn(conn, Departure::Gone, "did not close in time"),
             }
         }

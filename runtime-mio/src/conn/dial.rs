@@ -8,6 +8,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::thread;
 
+use enishi_core::http::get;
 use enishi_core::limits::HEAD_BYTES;
 use enishi_core::machine::{ConnId, DialId};
 use tungstenite::client::IntoClientRequest;
@@ -35,9 +36,16 @@ pub(crate) struct Dial {
 pub(crate) struct Shake {
     /// The request's bytes.
     pub(crate) request: Vec<u8>,
-    accept: String,
-    protocol: Option<&'static str>,
-    pub(crate) max_message_bytes: usize,
+    wants: Wants,
+}
+
+/// What a client's request is for.
+#[derive(Clone)]
+enum Wants {
+    /// A WebSocket.
+    Socket { accept: String, protocol: Option<&'static str>, max_message_bytes: usize },
+    /// A plain answer, which ends with the connection.
+    Answer,
 }
 
 /// Where a URL points to.
@@ -49,8 +57,8 @@ pub(crate) enum Host {
 /// What the bytes of an answer come to.
 pub(crate) enum Answer {
     Partial,
-    /// Accepted, with the chosen subprotocol; the answer took so many bytes.
-    Open(Option<String>, usize),
+    /// Accepted, with the chosen subprotocol; the answer took so many bytes. Then the most that a message may have.
+    Open(Option<String>, usize, usize),
     Refused(String),
 }
 
@@ -63,6 +71,29 @@ pub(crate) fn plan(
     protocol: Option<&'static str>,
     max_message_bytes: usize,
 ) -> Result<(Host, Shake), String> {
+    let (uri, host) = place(url)?;
+    let mut request = uri.into_client_request().map_err(|error| format!("{url:?} cannot be asked for: {error}"))?;
+    if let Some(protocol) = protocol {
+        let value = HeaderValue::from_str(protocol).map_err(|_| format!("{protocol:?} is no subprotocol"))?;
+        request.headers_mut().insert("Sec-WebSocket-Protocol", value);
+    }
+    let (request, key) = generate_request(request).map_err(|error| format!("{url:?} cannot be asked for: {error}"))?;
+    let accept = derive_accept_key(key.as_bytes());
+    Ok((host, Shake { request, wants: Wants::Socket { accept, protocol, max_message_bytes } }))
+}
+
+/// Reads a URL that is to be asked with a plain GET.
+///
+/// # Errors
+/// A clause for a person.
+pub(crate) fn plan_get(url: &str) -> Result<(Host, Shake), String> {
+    let (uri, host) = place(url)?;
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let request = get::request(authority, uri.path_and_query().map_or("/", |path| path.as_str()));
+    Ok((host, Shake { request, wants: Wants::Answer }))
+}
+
+fn place(url: &str) -> Result<(Uri, Host), String> {
     let uri: Uri = url.parse().map_err(|error| format!("{url:?} is not a URL ({error}); try ws://host:port/"))?;
     let port = match uri.scheme_str() {
         Some("ws") => uri.port_u16().unwrap_or(80),
@@ -79,13 +110,7 @@ pub(crate) fn plan(
         Ok(address) => Host::Address(SocketAddr::new(address, port)),
         Err(_) => Host::Name(name.to_owned(), port),
     };
-    let mut request = uri.into_client_request().map_err(|error| format!("{url:?} cannot be asked for: {error}"))?;
-    if let Some(protocol) = protocol {
-        let value = HeaderValue::from_str(protocol).map_err(|_| format!("{protocol:?} is no subprotocol"))?;
-        request.headers_mut().insert("Sec-WebSocket-Protocol", value);
-    }
-    let (request, key) = generate_request(request).map_err(|error| format!("{url:?} cannot be asked for: {error}"))?;
-    Ok((host, Shake { request, accept: derive_accept_key(key.as_bytes()), protocol, max_message_bytes }))
+    Ok((uri, host))
 }
 
 /// Resolves on a thread of its own, since the system's resolver blocks.
@@ -106,39 +131,54 @@ pub(crate) fn resolve(dial: DialId, name: String, port: u16, resolver: Resolver)
 impl Shake {
     /// Checks what the server has answered so far (RFC 6455, 4.1).
     pub(crate) fn check(&self, bytes: &[u8]) -> Answer {
+        let Wants::Socket { accept, protocol, max_message_bytes } = &self.wants else {
+            return match get::answer(bytes) {
+                Err(error) if bytes.len() > get::ANSWER_BYTES => Answer::Refused(error),
+                _ => Answer::Partial,
+            };
+        };
         match Response::try_parse(bytes) {
             Ok(None) if bytes.len() > HEAD_BYTES => Answer::Refused("the server's answer is too long".into()),
             Ok(None) => Answer::Partial,
-            Ok(Some((len, response))) => match self.verify(&response) {
-                Ok(protocol) => Answer::Open(protocol, len),
+            Ok(Some((len, response))) => match verify(&response, accept, *protocol) {
+                Ok(protocol) => Answer::Open(protocol, len, *max_message_bytes),
                 Err(error) => Answer::Refused(error),
             },
             Err(_) => Answer::Refused("the server does not speak HTTP/1.1".into()),
         }
     }
 
-    fn verify(&self, response: &Response) -> Result<Option<String>, String> {
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Err(format!("the server answered {}", response.status()));
+    /// What all that the server said comes to, once it has closed the connection.
+    pub(crate) fn end(&self, bytes: &[u8]) -> Result<String, String> {
+        match self.wants {
+            Wants::Answer => get::answer(bytes),
+            Wants::Socket { .. } => Err("the server closed the connection without an answer".into()),
         }
-        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let has = |name: &str, token: &str| {
-            header(name).is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
-        };
-        if !has("upgrade", "websocket") || !has("connection", "upgrade") {
-            return Err("the server did not switch to WebSocket".into());
-        }
-        if header("sec-websocket-accept") != Some(self.accept.as_str()) {
-            return Err("the server's Sec-WebSocket-Accept does not fit; is there a cache in between?".into());
-        }
-        if response.headers().contains_key("sec-websocket-extensions") {
-            return Err("the server chose a WebSocket extension that was not offered".into());
-        }
-        match header("sec-websocket-protocol") {
-            None => Ok(None),
-            Some(chosen) if self.protocol == Some(chosen) => Ok(Some(chosen.to_owned())),
-            Some(chosen) => Err(format!("the server chose the subprotocol {chosen:?}, which was not offered")),
-        }
+    }
+}
+
+/// Checks an answer (RFC 6455, 4.1) and returns the subprotocol that it chose.
+fn verify(response: &Response, accept: &str, offered: Option<&str>) -> Result<Option<String>, String> {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(format!("the server answered {}", response.status()));
+    }
+    let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let has = |name: &str, token: &str| {
+        header(name).is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
+    };
+    if !has("upgrade", "websocket") || !has("connection", "upgrade") {
+        return Err("the server did not switch to WebSocket".into());
+    }
+    if header("sec-websocket-accept") != Some(accept) {
+        return Err("the server's Sec-WebSocket-Accept does not fit; is there a cache in between?".into());
+    }
+    if response.headers().contains_key("sec-websocket-extensions") {
+        return Err("the server chose a WebSocket extension that was not offered".into());
+    }
+    match header("sec-websocket-protocol") {
+        None => Ok(None),
+        Some(chosen) if offered == Some(chosen) => Ok(Some(chosen.to_owned())),
+        Some(chosen) => Err(format!("the server chose the subprotocol {chosen:?}, which was not offered")),
     }
 }
 

@@ -224,6 +224,10 @@ impl<C> Io<C> {
         match over {
             Over::Closed(reason) => self.backlog.push_back(Input::Closed { conn: id, reason }),
             Over::NotOpened(dial, error) => self.next_address(dial, error),
+            Over::Got(dial, answer) => {
+                self.dials.remove(&dial);
+                self.backlog.push_back(Input::Got { dial, answer });
+            }
         }
     }
 
@@ -255,7 +259,15 @@ impl<C> Io<C> {
     }
 
     pub(super) fn dial(&mut self, dial: DialId, url: &str, protocol: Option<&'static str>, max_message_bytes: usize) {
-        let (host, shake) = match dial::plan(url, protocol, max_message_bytes) {
+        self.begin(dial, dial::plan(url, protocol, max_message_bytes));
+    }
+
+    pub(super) fn get(&mut self, dial: DialId, url: &str) {
+        self.begin(dial, dial::plan_get(url));
+    }
+
+    fn begin(&mut self, dial: DialId, plan: Result<(Host, Shake), String>) {
+        let (host, shake) = match plan {
             Ok(plan) => plan,
             Err(error) => return self.backlog.push_back(Input::DialFailed { dial, error }),
         };

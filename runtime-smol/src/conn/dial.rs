@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use async_tungstenite::WebSocketStream;
+use enishi_core::http::get;
 use enishi_core::limits::HEAD_BYTES;
 use enishi_core::machine::DialId;
 use smol::channel::Sender;
@@ -49,8 +50,40 @@ pub(crate) async fn dial(dial: DialId, target: Target, events: Sender<Event>) {
     let _ = events.send(event).await;
 }
 
-async fn open(target: &Target) -> Result<Open, String> {
-    let url = &target.url;
+/// One plain request, to its end.
+pub(crate) async fn get(dial: DialId, url: String, events: Sender<Event>) {
+    let late = async {
+        Timer::after(DIAL).await;
+        Err(format!("no answer within {} seconds", DIAL.as_secs()))
+    };
+    let event = match or(ask(&url), late).await {
+        Ok(answer) => Event::Got { dial, answer },
+        Err(error) => Event::DialFailed { dial, error },
+    };
+    // Nobody listens any more when the driver has ended.
+    let _ = events.send(event).await;
+}
+
+async fn ask(url: &str) -> Result<String, String> {
+    let (uri, host, port) = place(url)?;
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let request = get::request(uri.authority().map_or("", |authority| authority.as_str()), path);
+    let mut wire = reach(&host, port).await?;
+    wire.put(&request);
+    poll_fn(|cx| wire.poll_drain(cx)).await.map_err(|error| clause(&error))?;
+    let mut bytes = Vec::new();
+    while bytes.len() <= get::ANSWER_BYTES {
+        match poll_fn(|cx| wire.poll_fill(cx, &mut bytes)).await {
+            Ok(1..) => {}
+            Ok(0) => break,
+            Err(error) => return Err(clause(&error)),
+        }
+    }
+    get::answer(&bytes)
+}
+
+/// A URL, its host and its port.
+fn place(url: &str) -> Result<(Uri, String, u16), String> {
     let uri: Uri = url.parse().map_err(|error| format!("{url:?} is not a URL ({error}); try ws://host:port/"))?;
     let port = match uri.scheme_str() {
         Some("ws") => uri.port_u16().unwrap_or(80),
@@ -63,6 +96,19 @@ async fn open(target: &Target) -> Result<Open, String> {
     if host.is_empty() {
         return Err(format!("{url:?} names no host; try ws://host:port/"));
     }
+    Ok((uri, host, port))
+}
+
+/// A connection to the first address that answers.
+async fn reach(host: &str, port: u16) -> Result<Wire, String> {
+    let no_host = format!("no such host: {host:?}");
+    let addresses = smol::net::resolve((host, port)).await.map_err(|_| no_host.clone())?;
+    connect(&addresses).await.ok_or(no_host)?
+}
+
+async fn open(target: &Target) -> Result<Open, String> {
+    let url = &target.url;
+    let (uri, host, port) = place(url)?;
     let unaskable = |error: tungstenite::Error| format!("{url:?} cannot be asked for: {error}");
     let mut request = uri.into_client_request().map_err(unaskable)?;
     if let Some(protocol) = target.protocol {
@@ -71,9 +117,7 @@ async fn open(target: &Target) -> Result<Open, String> {
     }
     let (request, key) = generate_request(request).map_err(unaskable)?;
 
-    let no_host = format!("no such host: {host:?}");
-    let addresses = smol::net::resolve((host, port)).await.map_err(|_| no_host.clone())?;
-    let mut wire = connect(&addresses).await.ok_or(no_host)??;
+    let mut wire = reach(&host, port).await?;
     wire.put(&request);
     poll_fn(|cx| wire.poll_drain(cx)).await.map_err(|error| clause(&error))?;
     shake(wire, &derive_accept_key(key.as_bytes()), target).await

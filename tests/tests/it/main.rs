@@ -13,6 +13,8 @@ mod interop;
 mod limits;
 mod relays;
 mod rooms;
+mod socketio;
+mod socketio_clients;
 mod tidy;
 mod transcripts;
 mod zenn_tonybai;

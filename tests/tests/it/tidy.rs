@@ -24,7 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Ring 2: no room, no other client.
     ("dialect", &["clock", "ids", "limits", "machine", "signal", "trace", "turn"]),
     // Ring 3.
-    ("http", &["clock", "ids", "limits"]),
+    ("http", &["clock", "dialect", "ids", "limits", "machine", "signal"]),
     // Ring 4: the machines, which do not know each other.
     (
         "agent",

@@ -201,3 +201,51 @@ fn a_server_is_held_to_the_bound_too() {
     assert_eq!(rig.next_but(|news| matches!(news, News::Heard(_))), News::Fault(conn, FrameFault::TooBig));
     assert!(matches!(server.read().unwrap(), Message::Close(Some(frame)) if frame.code == CloseCode::Size));
 }
+
+/// Answers one plain request with these bytes, in two pieces, and closes.
+fn answer_once(listener: &TcpListener, bytes: &[u8]) -> String {
+    let (mut stream, _) = listener.accept().unwrap();
+    client::patient(&stream);
+    let head = client::head(&mut stream);
+    let (one, two) = bytes.split_at(bytes.len() / 2);
+    stream.write_all(one).unwrap();
+    stream.write_all(two).unwrap();
+    head
+}
+
+#[test]
+fn a_plain_request_is_answered_with_the_body() {
+    for (answer, expected) in [
+        ("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nsid:60:60:websocket", "sid:60:60:websocket"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "ok"),
+        ("HTTP/1.1 200 OK\r\n\r\n", ""),
+    ] {
+        let rig = Rig::new();
+        let (listener, address) = listen();
+        let dial = DialId(3);
+        rig.act(Output::Get { dial, url: format!("ws://{address}/socket.io/1/?t=1") });
+        let head = answer_once(&listener, answer.as_bytes());
+        assert!(head.starts_with(&format!("GET /socket.io/1/?t=1 HTTP/1.0\r\nHost: {address}\r\n")), "{head}");
+        assert_eq!(rig.next(), News::Got(dial, expected.to_owned()));
+    }
+}
+
+#[test]
+fn a_plain_request_that_fails_says_why() {
+    for (answer, expected) in [
+        ("HTTP/1.1 403 Forbidden\r\n\r\nno", "the server answered 403 Forbidden"),
+        ("SSH-2.0-OpenSSH\r\n", "the server does not speak HTTP/1.1"),
+        ("", "the server closed the connection without an answer"),
+    ] {
+        let rig = Rig::new();
+        let (listener, address) = listen();
+        rig.act(Output::Get { dial: DialId(3), url: format!("ws://{address}/") });
+        answer_once(&listener, answer.as_bytes());
+        assert_eq!(rig.next(), News::DialFailed(DialId(3), expected.to_owned()));
+    }
+    let rig = Rig::new();
+    let (listener, address) = listen();
+    drop(listener);
+    rig.act(Output::Get { dial: DialId(3), url: format!("ws://{address}/") });
+    assert_eq!(rig.next(), News::DialFailed(DialId(3), "connection refused".to_owned()));
+}

@@ -34,6 +34,7 @@ pub enum News {
     Closed(ConnId, CloseReason),
     Dialed(DialId, ConnId, Option<String>),
     DialFailed(DialId, String),
+    Got(DialId, String),
     Datagram {
         local: SocketAddr,
         remote: SocketAddr,
@@ -101,6 +102,7 @@ impl Machine for Scripted {
             Input::Sent { conn, messages, len } => News::Sent(conn, messages, len),
             Input::Closed { conn, reason } => News::Closed(conn, reason),
             Input::Dialed { dial, conn, protocol } => News::Dialed(dial, conn, protocol),
+            Input::Got { dial, answer } => News::Got(dial, answer),
             Input::DialFailed { dial, error } => News::DialFailed(dial, error),
             Input::Datagram { local, remote, bytes } => News::Datagram { local, remote, bytes: bytes.to_vec() },
             Input::Command(Command::Act(outputs)) => {
