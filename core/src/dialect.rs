@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::ids::Ids;
 use crate::limits::Limits;
 use crate::machine::Frame;
-use crate::signal::{Command, Event, Name, Origin, Refusal, RoomName, Sealed, Signal, Tag};
+use crate::signal::{Command, Event, Name, Origin, Refusal, Sealed, Signal, Tag};
 use crate::turn::{Credentials, TurnUri};
 
 pub mod conic;
@@ -311,11 +311,6 @@ pub fn open(sealed: &Sealed) -> Result<Signal, Refusal> {
         Some(Dialect::TonyBai) => tonybai::open(sealed),
         Some(Dialect::SocketIo09 | Dialect::SocketIo) => socketio::open(sealed),
     }
-}
-
-/// A room that no client can name: where a dialect has to find its own.
-pub(crate) fn private_room(name: &str) -> RoomName {
-    RoomName::new(format!("\0{name}"))
 }
 
 /// What a client's codec has to know at its start.

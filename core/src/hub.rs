@@ -473,9 +473,11 @@ impl Hub {
     }
 
     /// Whether two clients may signal each other: rooms are apart, but who is in none may call and be called by all.
+    /// Private rooms have no walls: they only keep the clients of a dialect together.
     fn may_meet(&self, one: ClientId, other: ClientId) -> bool {
         let (Some(one), Some(other)) = (self.clients.get(one), self.clients.get(other)) else { return false };
-        one.rooms.is_empty() || other.rooms.is_empty() || one.rooms.intersection(&other.rooms).next().is_some()
+        let roams = |client: &Client| client.rooms.iter().all(RoomName::is_private);
+        roams(one) || roams(other) || one.rooms.intersection(&other.rooms).next().is_some()
     }
 
     /// Whether a client is connected, or has room to keep an event for when it is again.

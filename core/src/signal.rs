@@ -25,6 +25,11 @@ impl Name {
         Name(name.into())
     }
 
+    /// A room that no client can name, where a dialect finds its own.
+    pub fn private(name: &str) -> Self {
+        Name::new(format!("\0{name}"))
+    }
+
     /// The text, as the client sent it: escape it before printing.
     pub fn as_str(&self) -> &str {
         self.0.as_str()

@@ -375,6 +375,16 @@ impl World {
                     self.send(WIRE_DELAY, Packet::ToAgent(agent, Input::Dialed { dial, conn, protocol: None }));
                 }
             }
+            Output::Respond { conn, response } => {
+                let Some(Wire { agent, dial }) = self.wires.remove(&conn) else { return };
+                let input = if response.status == 200 {
+                    Input::Got { dial, answer: String::from_utf8_lossy(&response.body).into_owned() }
+                } else {
+                    Input::DialFailed { dial, error: format!("the server answered {}", response.status) }
+                };
+                self.send(WIRE_DELAY, Packet::ToAgent(agent, input));
+                self.send(WIRE_DELAY, Packet::ToServer(Input::Closed { conn, reason: CloseReason::Eof }));
+            }
             Output::Send { conn, frame } => {
                 let Some(&Wire { agent, .. }) = self.wires.get(&conn) else { return };
                 if frame == Frame::Ping {
@@ -404,7 +414,13 @@ impl World {
                     self.send(delay, Packet::Datagram { from: local, to: remote, bytes });
                 }
             }
-            Output::Dial { dial, url, protocol, .. } => self.dial(index, dial, &url, protocol),
+            Output::Dial { dial, url, protocol, .. } => {
+                let header = protocol.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).unwrap_or_default();
+                self.request(index, dial, &upgrade_request(path(&url), &header));
+            }
+            Output::Get { dial, url } => {
+                self.request(index, dial, &format!("GET {} HTTP/1.1\r\nHost: 127.0.0.1:3000\r\n\r\n", path(&url)));
+            }
             Output::Send { conn, frame } => {
                 if !self.wires.contains_key(&conn) {
                     return;
@@ -432,7 +448,7 @@ impl World {
         }
     }
 
-    fn dial(&mut self, agent: usize, dial: DialId, url: &str, protocol: Option<&'static str>) {
+    fn request(&mut self, agent: usize, dial: DialId, request: &str) {
         if self.server.is_none() {
             let error = "connection refused".to_owned();
             return self.send(WIRE_DELAY, Packet::ToAgent(agent, Input::DialFailed { dial, error }));
@@ -441,9 +457,7 @@ impl World {
         let conn = ConnId(self.count);
         self.wires.insert(conn, Wire { agent, dial });
         let remote = SocketAddr::from(([127, 0, 0, 1], 40_000));
-        let header = protocol.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).unwrap_or_default();
-        let path = url.splitn(4, '/').nth(3).unwrap_or_default();
-        let Parsed::Complete(request, _) = http::parse(upgrade_request(&format!("/{path}"), &header).as_bytes()) else {
+        let Parsed::Complete(request, _) = http::parse(request.as_bytes()) else {
             panic!("a request that is none");
         };
         self.send(WIRE_DELAY, Packet::ToServer(Input::Accepted { conn, listener: ListenerId(0), remote }));
@@ -456,6 +470,11 @@ impl World {
         self.send(WIRE_DELAY, Packet::ToServer(Input::Closed { conn, reason: server }));
         self.send(WIRE_DELAY, Packet::ToAgent(wire.agent, Input::Closed { conn, reason: agent }));
     }
+}
+
+/// The path of a URL.
+fn path(url: &str) -> &str {
+    url.match_indices('/').nth(2).map_or("/", |(at, _)| &url[at..])
 }
 
 /// An ordered, reliable channel.

@@ -6,6 +6,7 @@
 mod agents;
 mod conformance;
 mod coturn;
+mod crossing;
 mod e2e;
 mod enishi_v1;
 mod hub;

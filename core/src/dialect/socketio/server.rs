@@ -3,7 +3,7 @@
 use super::wire::{self, Arguments, LegacyEvent, Packet};
 use super::{Dialect, Version};
 use crate::dialect::go;
-use crate::dialect::{Context, Heard, Said, private_room};
+use crate::dialect::{Context, Heard, Said};
 use crate::limits::FOREIGN_NAME_BYTES;
 use crate::machine::{Frame, Utf8Bytes};
 use crate::signal::{Command, Envelope, Event, Kind, Letter, Name, Refusal, RoomName, Sealed, Tag, To};
@@ -208,7 +208,7 @@ impl Server {
 
 /// The room of all clients of Socket.IO.
 fn room() -> RoomName {
-    private_room("socket.io")
+    RoomName::private("socket.io")
 }
 
 fn say(text: String) -> Said {

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::{SEPARATOR, bounded, candidate, json, name, required, text, write};
 use crate::dialect::go::{self, Builder, Object};
-use crate::dialect::{Context, Dialect, Heard, Said, private_room};
+use crate::dialect::{Context, Dialect, Heard, Said};
 use crate::limits;
 use crate::machine::Frame;
 use crate::signal::{Command, Envelope, Event, Kind, Letter, Name, Refusal, RoomName, Sealed, Signal, Tag, To};
@@ -328,7 +328,7 @@ impl Server {
 
 /// Where offerers are found.
 fn offerers() -> RoomName {
-    private_room("zenn")
+    RoomName::private("zenn")
 }
 
 fn is_ours(letter: &Letter) -> bool {
