@@ -212,6 +212,11 @@ impl Hub {
         self.clients.get(client)?.conn
     }
 
+    /// All names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &Name> {
+        self.names.keys()
+    }
+
     /// How many clients have a name.
     pub fn registered(&self) -> usize {
         self.names.len()

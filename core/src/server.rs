@@ -19,7 +19,7 @@ use crate::hub::{ClientId, Hub, HubEffect};
 use crate::ids::{Ids, Secrets};
 use crate::limits::{CLOSE_REASON_BYTES, FAULTS_IN_A_ROW, Limits};
 use crate::machine::{CloseReason, ConnId, Deadline, Frame, Input, ListenerId, Machine, Output};
-use crate::signal::{Command, Departure, Event, Refusal, To};
+use crate::signal::{Command, Departure, Event, Name, Refusal, To};
 use crate::trace::Trace;
 use crate::turn::Issuer;
 
@@ -173,6 +173,11 @@ impl Server {
     /// TCP connections.
     fn connections(&self) -> usize {
         self.conns.len() - self.sessions.len()
+    }
+
+    /// The ids under which clients can be reached, in order.
+    pub fn ids(&self) -> impl Iterator<Item = &Name> {
+        self.hub.names()
     }
 
     fn trace(&mut self, trace: Trace) {

@@ -350,6 +350,11 @@ impl World {
         self.packets.insert((self.now + delay, self.count), packet);
     }
 
+    /// The ids that the server knows.
+    pub fn ids(&self) -> Vec<Name> {
+        self.server.iter().flat_map(Server::ids).cloned().collect()
+    }
+
     fn give_server(&mut self, input: Input<'_, ServerCommand>) {
         let Some(server) = &mut self.server else { return };
         server.handle_input(self.now, input);

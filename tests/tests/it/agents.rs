@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use enishi_core::agent::{AgentCommand, AgentNotice};
 use enishi_core::dialect::Dialect;
+use enishi_core::dialect::socketio::EVERYONE;
 use enishi_core::peer::PeerState;
 use enishi_core::signal::{Name, Payload};
 use enishi_tests::world::{Path, World};
@@ -177,15 +178,29 @@ fn agents_of_every_pair_of_dialects_meet() {
         world.add(one, "bob", None);
         world.add(other, "alice", None);
         world.run(SECOND);
-        let bob = id_of(&world, 0);
-        world.command(1, AgentCommand::Offer(bob));
+        // What the agents call each other. Socket.IO's have one peer, all others; whoever is not among those has to call
+        // them. 0.9 has no word for a client's own id: it is the one on the server that is not the other's.
+        let broadcasts = |dialect| matches!(dialect, Dialect::SocketIo | Dialect::SocketIo09);
+        let name_of = |agent: usize, dialect| match dialect {
+            Dialect::SocketIo09 => {
+                let others = id_of(&world, 1 - agent);
+                world.ids().into_iter().find(|id| *id != others).expect("an id")
+            }
+            _ => id_of(&world, agent),
+        };
+        let bob = if broadcasts(other) { EVERYONE.into() } else { name_of(0, one) };
+        let alice = if broadcasts(one) { EVERYONE.into() } else { name_of(1, other) };
+        if broadcasts(other) && !broadcasts(one) {
+            world.command(0, AgentCommand::Offer(alice.clone()));
+        } else {
+            world.command(1, AgentCommand::Offer(bob));
+        }
         let what = format!("{} and {}: the channel opens", one.name(), other.name());
         world.until(SECOND * 5, &what, |world| world.is_open(0) && world.is_open(1));
         world.say(0, "from one");
         world.say(1, "from the other");
         let what = format!("{} and {}: both hear", one.name(), other.name());
         world.until(SECOND, &what, |world| world.texts(0) == ["from the other"] && world.texts(1) == ["from one"]);
-        let alice = id_of(&world, 1);
         world.command(0, AgentCommand::Restart(alice));
         world.run(SECOND * 5);
         world.say(0, "after a restart");
