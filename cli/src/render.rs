@@ -6,9 +6,9 @@ use std::time::Duration;
 use base64::Engine;
 use enishi_core::agent::AgentNotice;
 use enishi_core::clock::rfc3339;
+use enishi_core::escape::Escaped;
 use enishi_core::peer::{ChannelSpec, PeerFault, PeerState, PeerStats};
 use enishi_core::signal::{Name, Payload, Refusal};
-use enishi_core::trace::Escaped;
 use serde_json::{Value, json};
 
 use crate::args::Role;

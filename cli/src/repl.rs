@@ -6,8 +6,8 @@ use std::io::{self, BufRead, Read};
 use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 
+use enishi_core::escape::Escaped;
 use enishi_core::limits::CHANNEL_MESSAGE_BYTES;
-use enishi_core::trace::Escaped;
 use rustyline::completion::{Completer, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;

@@ -184,7 +184,7 @@ fn banner(runtime: Runtime, reachable: &[SocketAddr], compat: &[Listener]) -> Ve
     let usual = reachable.iter().any(|address| address.to_string() == USUAL);
     let flag = if usual { String::new() } else { format!(" --signal ws://{first}/ws") };
     let url = if usual { USUAL.to_owned() } else { first.to_string() };
-    lines.push("next, in other terminals:".into());
+    lines.push("next, in other terminals (in a checkout: cargo cli instead of enishi):".into());
     lines.push(format!("  enishi peer --role answer --id bob{flag}"));
     lines.push(format!("  enishi peer --role offer --id alice --target bob{flag}"));
     lines.push(format!("  curl http://{url}/stats"));

@@ -7,6 +7,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::escape::escape;
 use crate::machine::{Frame, Utf8Bytes};
 
 /// The id under which a client can be reached. The hub compares it byte for byte; dialects decide what is allowed.
@@ -50,7 +51,7 @@ impl From<&str> for Name {
 /// Prints the name escaped: no control, no bidirectional override reaches a terminal or a log.
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        crate::trace::escape(self.as_str(), f)
+        escape(self.as_str(), f)
     }
 }
 

@@ -15,9 +15,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ids", &[]),
     ("limits", &[]),
     ("machine", &["http"]),
-    ("trace", &["machine", "signal"]),
+    ("escape", &[]),
+    ("trace", &["escape", "machine", "signal"]),
     // Ring 1.
-    ("signal", &["machine", "trace"]),
+    ("signal", &["escape", "machine"]),
     ("hub", &["arena", "clock", "deadlines", "ids", "limits", "machine", "signal", "trace"]),
     ("turn", &[]),
     ("peer", &["arena", "clock", "deadlines", "ids", "limits", "signal", "trace"]),
