@@ -8,7 +8,8 @@ use enishi_tests::process::{Program, Runtime, Server, Stream, alone, enishi, nee
 use crate::e2e::peer;
 
 /// Version, and transports in the words of `socketio.cjs`.
-const CLIENTS: [(&str, &str); 8] = [
+const CLIENTS: [(&str, &str); 9] = [
+    ("own", "websocket"),
     ("4", "websocket"),
     ("4", "polling"),
     ("4", "both"),

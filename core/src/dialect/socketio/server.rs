@@ -19,7 +19,16 @@ pub struct Server {
 }
 
 /// What a frame asks for; nothing, where it is ignored.
-type Asked = Result<Option<Command>, Heard>;
+type Asked = Result<Option<Command>, Fault>;
+
+/// What is wrong with a frame.
+#[derive(Debug)]
+enum Fault {
+    /// It cannot be done; the tag is the namespace that is meant, if it is another one.
+    Refused(Refusal, Option<Tag>),
+    /// The original closes the connection.
+    Fatal(&'static str),
+}
 
 impl Server {
     /// A codec for a session of this version.
@@ -51,7 +60,8 @@ impl Server {
         };
         match asked {
             Ok(command) => out.extend(command.map(Heard::Command)),
-            Err(heard) => out.push(heard),
+            Err(Fault::Refused(refusal, tag)) => out.push(Heard::Refused { refusal, to: None, tag }),
+            Err(Fault::Fatal(reason)) => out.push(Heard::Close { code: 1002, reason }),
         }
     }
 
@@ -100,13 +110,12 @@ impl Server {
             ('0', None) if self.name.is_some() => Ok(None),
             ('0', None) => Ok(Some(Command::Register { name: None, resumable: false })),
             ('0', Some(namespace)) if namespace.len() <= FOREIGN_NAME_BYTES => {
-                let tag = Some(Tag::from(namespace));
-                Err(Heard::Refused { refusal: Refusal::UnknownType, to: None, tag })
+                Err(Fault::Refused(Refusal::UnknownType, Some(Tag::from(namespace))))
             }
             ('1', None) => Ok(Some(Command::Bye)),
             ('2', None) if self.name.is_some() => self.event(text, rest),
             // The original closes, too: nobody is connected there.
-            ('2', _) => Err(Heard::Close { code: 1002, reason: "an event from a namespace that is not connected" }),
+            ('2', _) => Err(Fault::Fatal("an event from a namespace that is not connected")),
             ('1' | '3' | '4', _) => Ok(None),
             ('5' | '6', _) => Err(refused("binary events are not carried; send text")),
             _ => Err(undecodable()),
@@ -121,7 +130,7 @@ impl Server {
             return Ok(None);
         }
         let payload = arguments.second.map_or("null", |payload| payload.get());
-        go::shallow(payload).map_err(|refusal| Heard::Refused { refusal, to: None, tag: None })?;
+        go::shallow(payload).map_err(|refusal| Fault::Refused(refusal, None))?;
         // What a receiver gets is what came, unless there was more in it.
         let frame = match wire::payload(text.as_str()) {
             Some(inside) if inside == payload => Frame::Text(text.clone()),
@@ -215,10 +224,10 @@ fn say(text: String) -> Said {
     Said::Frame(Frame::text(text))
 }
 
-fn refused(why: &'static str) -> Heard {
-    Heard::Refused { refusal: Refusal::Malformed(why), to: None, tag: None }
+fn refused(why: &'static str) -> Fault {
+    Fault::Refused(Refusal::Malformed(why), None)
 }
 
-fn undecodable() -> Heard {
-    Heard::Close { code: 1002, reason: "this is not a packet of Socket.IO" }
+fn undecodable() -> Fault {
+    Fault::Fatal("this is not a packet of Socket.IO")
 }
