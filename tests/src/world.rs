@@ -302,6 +302,13 @@ impl World {
                     self.send(WIRE_DELAY, Packet::ToAgent(agent, Input::Dialed { dial, conn, protocol: None }));
                 }
             }
+            Output::Respond { conn, response } => {
+                // Nobody asks twice on one connection here.
+                let Some(Wire { agent, dial }) = self.wires.remove(&conn) else { return };
+                let answer = String::from_utf8_lossy(&response.body).into_owned();
+                self.send(WIRE_DELAY, Packet::ToAgent(agent, Input::Got { dial, answer }));
+                self.send(WIRE_DELAY, Packet::ToServer(Input::Closed { conn, reason: CloseReason::Eof }));
+            }
             Output::Send { conn, frame } => {
                 let Some(&Wire { agent, .. }) = self.wires.get(&conn) else { return };
                 if frame == Frame::Ping {
@@ -331,7 +338,14 @@ impl World {
                     self.send(delay, Packet::Datagram { from: local, to: remote, bytes });
                 }
             }
-            Output::Dial { dial, protocol, .. } => self.dial(index, dial, protocol),
+            Output::Dial { dial, url, protocol, .. } => {
+                let header = protocol.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).unwrap_or_default();
+                self.dial(index, dial, &upgrade_request(path_of(&url), &header));
+            }
+            Output::Get { dial, url } => {
+                let path = path_of(&url);
+                self.dial(index, dial, &format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1:3000\r\n\r\n"));
+            }
             Output::Send { conn, frame } => {
                 if !self.wires.contains_key(&conn) {
                     return;
@@ -353,7 +367,7 @@ impl World {
         }
     }
 
-    fn dial(&mut self, agent: usize, dial: DialId, protocol: Option<&'static str>) {
+    fn dial(&mut self, agent: usize, dial: DialId, request: &str) {
         if self.server.is_none() {
             let error = "connection refused".to_owned();
             return self.send(WIRE_DELAY, Packet::ToAgent(agent, Input::DialFailed { dial, error }));
@@ -362,8 +376,7 @@ impl World {
         let conn = ConnId(self.count);
         self.wires.insert(conn, Wire { agent, dial });
         let remote = SocketAddr::from(([127, 0, 0, 1], 40_000));
-        let header = protocol.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).unwrap_or_default();
-        let Parsed::Complete(request, _) = http::parse(upgrade_request("/ws", &header).as_bytes()) else {
+        let Parsed::Complete(request, _) = http::parse(request.as_bytes()) else {
             panic!("a request that is none");
         };
         self.send(WIRE_DELAY, Packet::ToServer(Input::Accepted { conn, listener: ListenerId(0), remote }));
@@ -376,6 +389,12 @@ impl World {
         self.send(WIRE_DELAY, Packet::ToServer(Input::Closed { conn, reason: server }));
         self.send(WIRE_DELAY, Packet::ToAgent(wire.agent, Input::Closed { conn, reason: agent }));
     }
+}
+
+/// The path of a URL, with its query.
+fn path_of(url: &str) -> &str {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    authority.find('/').map_or("/", |at| &authority[at..])
 }
 
 /// An ordered, reliable channel.

@@ -11,7 +11,7 @@
 //! | Engine.IO 4 | `0{…}` | server, `2` 25 s after the last `3` | 20 s |
 //!
 //! The original's session ids are its clients' names. Here a session's id is a secret, since who has it can read and
-//! write in the client's place, and the name is another.
+//! write in the client's place; in 0.9 the name stands before it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

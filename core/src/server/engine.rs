@@ -15,7 +15,7 @@ use crate::http::engine::{self, Ask, Effect, EngineError, NOT_HANDSHAKEN, Sessio
 use crate::http::{self, Request, Response};
 use crate::hub::bucket::Bucket;
 use crate::machine::{ConnId, Frame, FrameFault, Output};
-use crate::signal::{Departure, Refusal};
+use crate::signal::{Departure, Name, Refusal};
 use crate::trace::Trace;
 
 /// Sessions by their ids, and by the connections that they are for the server.
@@ -185,11 +185,15 @@ impl Server {
         let bucket = Bucket::new(self.now, limits.messages_per_second, limits.message_burst);
         let first_message = limits.first_message;
         let token = self.sids.token();
-        // 0.9's have 20 characters.
-        let sid: Box<str> = token.get(..20).unwrap_or_default().into();
+        let secret = token.get(..20).unwrap_or_default();
+        let name = (version == Version::Legacy).then(|| Name::new(self.ids.next(self.clock.unix(self.now))));
+        let sid: Box<str> = match &name {
+            Some(name) => socketio::session_id(name, secret).into(),
+            None => secret.into(),
+        };
         self.sessions.last += 1;
         let session = ConnId::session(self.sessions.last);
-        let codec = Codec::SocketIo(socketio::Server::new(version));
+        let codec = Codec::SocketIo(socketio::Server::new(version, name));
         let stage = Stage::Socket(Box::new(Socket::new(self.now, Some(codec), bucket, false)));
         self.conns.insert(session, Conn { stage, counted, ..Conn::new(listener, remote) });
         if counted {

@@ -281,3 +281,32 @@ fn peace_follows_chaos() {
         chaos(seed);
     }
 }
+
+/// Socket.IO's broadcast has no address: its agents offer to everyone, and everyone is one peer.
+#[test]
+fn agents_of_socket_io_meet_each_other_and_are_called_by_name() {
+    for (n, one) in [Dialect::SocketIo, Dialect::SocketIo09].into_iter().enumerate() {
+        for (m, other) in [Dialect::SocketIo, Dialect::SocketIo09, Dialect::Enishi, Dialect::ConicA, Dialect::ConicC]
+            .into_iter()
+            .enumerate()
+        {
+            let mut world = World::new((n * 10 + m) as u64);
+            world.add(one, "", None);
+            world.add(other, "alice", None);
+            world.run(SECOND);
+            let is_socket_io = matches!(other, Dialect::SocketIo | Dialect::SocketIo09);
+            let bob = if is_socket_io { "everyone".into() } else { id_of(&world, 0) };
+            world.command(1, AgentCommand::Offer(bob));
+            let what = format!("{} and {}: the channel opens", one.name(), other.name());
+            world.until(SECOND * 5, &what, |world| world.is_open(0) && world.is_open(1));
+            world.say(0, "from one");
+            world.say(1, "from the other");
+            let what = format!("{} and {}: both hear", one.name(), other.name());
+            world.until(SECOND, &what, |world| world.texts(0) == ["from the other"] && world.texts(1) == ["from one"]);
+            // Longer than any silence that a heartbeat bears.
+            world.run(SECOND * 100);
+            let lost = |notice: &AgentNotice| matches!(notice, AgentNotice::SignalingLost { .. });
+            assert_eq!(world.count(0, lost) + world.count(1, lost), 0, "{}", world.story());
+        }
+    }
+}

@@ -12,6 +12,8 @@ use crate::signal::{Command, Envelope, Event, Kind, Letter, Name, Refusal, RoomN
 #[derive(Debug)]
 pub struct Server {
     version: Version,
+    /// The name to have, if it was told to the client already.
+    wanted: Option<Name>,
     /// The client's name, from its `CONNECT` on.
     name: Option<Name>,
     /// A peer of another dialect that offered last: it gets what the client sends.
@@ -31,9 +33,9 @@ enum Fault {
 }
 
 impl Server {
-    /// A codec for a session of this version.
-    pub fn new(version: Version) -> Self {
-        Server { version, name: None, caller: None }
+    /// A codec for a session of this version. `name` is the client's, where its session's id tells it.
+    pub fn new(version: Version, name: Option<Name>) -> Self {
+        Server { version, wanted: name, name: None, caller: None }
     }
 
     /// The version, as a dialect.
@@ -108,7 +110,7 @@ impl Server {
         let namespace = namespace.map(|name| name.split_once('?').map_or(name, |(name, _)| name));
         match (kind, namespace.filter(|namespace| *namespace != "/")) {
             ('0', None) if self.name.is_some() => Ok(None),
-            ('0', None) => Ok(Some(Command::Register { name: None, resumable: false })),
+            ('0', None) => Ok(Some(self.register())),
             ('0', Some(namespace)) if namespace.len() <= FOREIGN_NAME_BYTES => {
                 Err(Fault::Refused(Refusal::UnknownType, Some(Tag::from(namespace))))
             }
@@ -146,7 +148,7 @@ impl Server {
         let event: LegacyEvent<'_>;
         let payload = match packet.kind {
             "0" => return Some(Command::Bye),
-            "1" if self.name.is_none() => return Some(Command::Register { name: None, resumable: false }),
+            "1" if self.name.is_none() => return Some(self.register()),
             "3" => {
                 quoted = wire::quote(packet.data);
                 &quoted
@@ -163,6 +165,10 @@ impl Server {
         };
         let tag = Some(packet.id).filter(|id| !id.is_empty() && !packet.wants_data).map(Tag::from);
         Some(self.letter(payload, Frame::text(wire::message(Version::Legacy, payload)), tag))
+    }
+
+    fn register(&self) -> Command {
+        Command::Register { name: self.wanted.clone(), resumable: false }
     }
 
     fn letter(&self, payload: &str, frame: Frame, tag: Option<Tag>) -> Command {
@@ -208,6 +214,10 @@ impl Server {
                     out.push(say(format!(r#"44{{"message":{}}}"#, wire::quote(refusal.sentence()))));
                 }
                 out.push(Said::Close { code: 1013, reason: "the server is full; try again later" });
+            }
+            Refusal::NameTaken if self.name.is_none() && self.wanted.take().is_some() => {
+                // Somebody has guessed it. Another will do.
+                out.push(Said::Command(self.register()));
             }
             _ if to.is_some() && to == self.caller.as_ref() => self.caller = None,
             _ => {}

@@ -21,7 +21,7 @@ struct Bench {
 impl Bench {
     /// A client that is connected.
     fn new(version: Version) -> Self {
-        let mut bench = Bench { server: Server::new(version), ids: Ids::new(1), limits: Limits::default() };
+        let mut bench = Bench { server: Server::new(version, None), ids: Ids::new(1), limits: Limits::default() };
         let name = Name::from("me");
         bench.encode(&Event::Registered { name, token: None, resumed: Resumed::Fresh }).unwrap();
         bench
@@ -127,6 +127,16 @@ fn who_called_gets_the_answer_until_it_is_gone() {
 }
 
 #[test]
+fn a_name_that_somebody_took_is_replaced() {
+    let mut bench = Bench::new(Version::Legacy);
+    bench.server = Server::new(Version::Legacy, Some("told".into()));
+    let register = |name| Command::Register { name, resumable: false };
+    assert_eq!(bench.receive(&Frame::text("1::")), [Heard::Command(register(Some("told".into())))]);
+    let taken = Event::Refused { refusal: Refusal::NameTaken, to: None, tag: None };
+    assert_eq!(bench.encode(&taken), Ok(vec![Said::Command(register(None))]));
+}
+
+#[test]
 fn there_is_no_word_for_bytes_and_restarts() {
     let bytes = Signal::Data { label: "message".into(), payload: Payload::Binary(vec![1].into()) };
     for signal in [bytes, Signal::Restart] {
@@ -157,6 +167,9 @@ fn a_client_takes_only_a_handshake_that_it_can_use() {
     client.begin("Ab-_1:60:60:xhr-polling,websocket").unwrap();
     assert!(!client.asks_first());
     assert_eq!(client.path(), "/socket.io/1/websocket/Ab-_1");
+    assert_eq!(name_in("Ab-_1"), "Ab-_1");
+    let ours = session_id(&Name::from("dc0f3a7g8ajv0hk0bcc0"), "0123456789abcdef0123");
+    assert_eq!(name_in(&ours), "dc0f3a7g8ajv0hk0bcc0");
 }
 
 fn signal() -> impl Strategy<Value = Signal> {
