@@ -9,6 +9,8 @@
 //! Decisions:
 //! - Socket.IO's broadcast has no address and no sender. All its clients, whatever their version, are members of one
 //!   private room, under invented names, and a message is for that room.
+//! - A client that names a room in the query of its first request (`?room=demo`, whatever the version) shares that room
+//!   only: the article's server had no rooms, so a third client answered, too.
 //! - A peer of another dialect can offer to such a client by its name (the `sid` that Socket.IO 4's `CONNECT`
 //!   carries; the first part of 0.9's session id; the list of who is there has all). That arrives as a `message` like any other, and from then on this client's
 //!   messages go to that caller **instead** of to the room, until the caller is gone or another one offers: its answer

@@ -12,6 +12,8 @@ use crate::signal::{Command, Envelope, Event, Kind, Letter, Name, Refusal, RoomN
 #[derive(Debug)]
 pub struct Server {
     version: Version,
+    /// The room of those who hear this client.
+    room: RoomName,
     /// The name to have, if it was told to the client already.
     wanted: Option<Name>,
     /// The client's name, from its `CONNECT` on.
@@ -33,9 +35,10 @@ enum Fault {
 }
 
 impl Server {
-    /// A codec for a session of this version. `name` is the client's, where its session's id tells it.
-    pub fn new(version: Version, name: Option<Name>) -> Self {
-        Server { version, wanted: name, name: None, caller: None }
+    /// A codec for a session of this version. `name` is the client's, where its session's id tells it; `room` the
+    /// part of the broadcast that it asked for, or everybody's.
+    pub fn new(version: Version, name: Option<Name>, room: Option<&str>) -> Self {
+        Server { version, room: broadcast(room), wanted: name, name: None, caller: None }
     }
 
     /// The version, as a dialect.
@@ -81,10 +84,10 @@ impl Server {
                     Version::Four => format!(r#"40{{"sid":{}}}"#, wire::quote(name.as_str())),
                 };
                 out.push(say(connect));
-                out.push(Said::Command(Command::Join { room: room(), tag: None }));
+                out.push(Said::Command(Command::Join { room: self.room.clone(), tag: None }));
             }
             Event::Signal { from, to, letter } => out.push(Said::Frame(self.signal(from, to, letter)?)),
-            Event::Left { room: left, name, .. } if *left == room() && self.name.as_ref() != Some(name) => {
+            Event::Left { room, name, .. } if *room == self.room && self.name.as_ref() != Some(name) => {
                 out.push(say(wire::event(self.version, wire::GONE)));
             }
             Event::Accepted { tag: Some(tag) } if self.version == Version::Legacy => {
@@ -173,7 +176,7 @@ impl Server {
 
     fn letter(&self, payload: &str, frame: Frame, tag: Option<Tag>) -> Command {
         let (origin, kind) = (self.dialect().origin(), wire::read(payload).kind());
-        let to = self.caller.clone().map_or_else(|| To::Room(room()), To::Peer);
+        let to = self.caller.clone().map_or_else(|| To::Room(self.room.clone()), To::Peer);
         let receipt = tag.is_some();
         Command::Signal(Envelope {
             from: None,
@@ -225,9 +228,12 @@ impl Server {
     }
 }
 
-/// The room of all clients of Socket.IO.
-fn room() -> RoomName {
-    private_room("socket.io")
+/// The room of all clients of Socket.IO, or of those who named the same one.
+fn broadcast(room: Option<&str>) -> RoomName {
+    match room {
+        None => private_room("socket.io"),
+        Some(room) => private_room(&format!("socket.io/{room}")),
+    }
 }
 
 fn say(text: String) -> Said {

@@ -21,7 +21,7 @@ struct Bench {
 impl Bench {
     /// A client that is connected.
     fn new(version: Version) -> Self {
-        let mut bench = Bench { server: Server::new(version, None), ids: Ids::new(1), limits: Limits::default() };
+        let mut bench = Bench { server: Server::new(version, None, None), ids: Ids::new(1), limits: Limits::default() };
         let name = Name::from("me");
         bench.encode(&Event::Registered { name, token: None, resumed: Resumed::Fresh }).unwrap();
         bench
@@ -129,7 +129,7 @@ fn who_called_gets_the_answer_until_it_is_gone() {
 #[test]
 fn a_name_that_somebody_took_is_replaced() {
     let mut bench = Bench::new(Version::Legacy);
-    bench.server = Server::new(Version::Legacy, Some("told".into()));
+    bench.server = Server::new(Version::Legacy, Some("told".into()), None);
     let register = |name| Command::Register { name, resumable: false };
     assert_eq!(bench.receive(&Frame::text("1::")), [Heard::Command(register(Some("told".into())))]);
     let taken = Event::Refused { refusal: Refusal::NameTaken, to: None, tag: None };
