@@ -1,6 +1,6 @@
 //! A server on the bench: no sockets, a clock that is moved by hand, every output caught.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,9 @@ pub struct Bench {
     pub drained: bool,
     /// The headers of the last answer on a connection.
     pub headers: BTreeMap<ConnId, Vec<(String, String)>>,
+    /// Connections that are WebSockets, and those that the server dropped.
+    sockets: BTreeSet<ConnId>,
+    dropped: BTreeSet<ConnId>,
     next: u64,
     got: BTreeMap<ConnId, VecDeque<Got>>,
     unread: BTreeMap<ConnId, (usize, usize)>,
@@ -63,6 +66,8 @@ impl Bench {
             traces: Vec::new(),
             drained: false,
             headers: BTreeMap::new(),
+            sockets: BTreeSet::new(),
+            dropped: BTreeSet::new(),
             next: 0,
             got: BTreeMap::new(),
             unread: BTreeMap::new(),
@@ -157,8 +162,19 @@ impl Bench {
         self.input(Input::Fault { conn, fault });
     }
 
+    /// Whether a connection is a WebSocket on which the server may still hear something.
+    pub fn is_open_socket(&self, conn: ConnId) -> bool {
+        self.sockets.contains(&conn)
+    }
+
+    /// Whether the server dropped a connection: no input may name it then.
+    pub fn was_dropped(&self, conn: ConnId) -> bool {
+        self.dropped.contains(&conn)
+    }
+
     /// A client's connection is gone.
     pub fn hang_up(&mut self, conn: ConnId) {
+        self.sockets.remove(&conn);
         self.input(Input::Closed { conn, reason: CloseReason::Eof });
     }
 
@@ -229,6 +245,7 @@ impl Bench {
                     (conn, Got::Answer(response.status, body))
                 }
                 Output::Upgrade { conn, response, .. } => {
+                    self.sockets.insert(conn);
                     let named = response.headers.iter().find(|(name, _)| *name == "Sec-WebSocket-Protocol");
                     (conn, Got::Upgraded(named.map(|(_, value)| value.to_string())))
                 }
@@ -249,8 +266,15 @@ impl Bench {
                     (conn, got)
                 }
                 Output::Read { conn, on } => (conn, Got::Reading(on)),
-                Output::Close { conn, code, reason } => (conn, Got::Close(code, reason)),
-                Output::Drop { conn } => (conn, Got::Dropped),
+                Output::Close { conn, code, reason } => {
+                    self.sockets.remove(&conn);
+                    (conn, Got::Close(code, reason))
+                }
+                Output::Drop { conn } => {
+                    self.sockets.remove(&conn);
+                    self.dropped.insert(conn);
+                    (conn, Got::Dropped)
+                }
                 Output::Notice(ServerNotice::Trace(trace)) => {
                     self.traces.push(trace);
                     continue;

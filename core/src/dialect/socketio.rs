@@ -9,8 +9,10 @@
 //! Decisions:
 //! - Socket.IO's broadcast has no address and no sender. All its clients, whatever their version, are members of one
 //!   private room, under invented names, and a message is for that room.
-//! - A peer of another dialect can offer to such a client by its name (the `sid` that Socket.IO 4's `CONNECT` carries;
-//!   the list of who is there has all). That arrives as a `message` like any other, and from then on this client's
+//! - A client that names a room in the query of its first request (`?room=demo`, whatever the version) shares that room
+//!   only: the article's server had no rooms, so a third client answered, too.
+//! - A peer of another dialect can offer to such a client by its name (the `sid` that Socket.IO 4's `CONNECT`
+//!   carries; the first part of 0.9's session id; the list of who is there has all). That arrives as a `message` like any other, and from then on this client's
 //!   messages go to that caller **instead** of to the room, until the caller is gone or another one offers: its answer
 //!   is of no use to anybody else.
 //! - A payload `{"type":"offer"|"answer","sdp"}` or `{"type":"candidate","candidate",…}` is a signal. Everything else
@@ -40,6 +42,20 @@ pub use server::Server;
 
 /// What the one peer is called that a client's broadcast goes to and comes from.
 pub const EVERYONE: &str = "everyone";
+
+/// The id of a session of 0.9 in our own handshake: who has the whole can read and write in the client's place, the
+/// first part is the client's name.
+pub fn session_id(name: &Name, secret: &str) -> String {
+    format!("{}-{secret}", name.as_str())
+}
+
+/// The name in such an id. Other servers' ids are their clients' names.
+fn name_in(sid: &str) -> &str {
+    let is_ours = |name: &str, secret: &str| {
+        name.len() == 20 && name.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase()) && secret.len() == 20
+    };
+    sid.split_once('-').filter(|(name, secret)| is_ours(name, secret)).map_or(sid, |(name, _)| name)
+}
 
 /// Which protocol a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

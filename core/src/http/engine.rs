@@ -11,7 +11,7 @@
 //! | Engine.IO 4 | `0{…}` | server, `2` 25 s after the last `3` | 20 s |
 //!
 //! The original's session ids are its clients' names. Here a session's id is a secret, since who has it can read and
-//! write in the client's place, and the name is another.
+//! write in the client's place; in 0.9 the name stands before it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -37,7 +37,10 @@ const PING_INTERVAL: Duration = Duration::from_secs(25);
 /// From that question to the end; Engine.IO.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The same in 0.9, and the time that a client has to come after its handshake. Told in the handshake.
+/// Engine.IO 3: how long a client may say nothing.
+const SILENCE: Duration = PING_INTERVAL.saturating_add(PING_TIMEOUT);
+
+/// From the question to the end in 0.9, and the time that a client has to come after its handshake. Told in the handshake.
 const LEGACY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// 0.9: how long a poll may wait for something.
@@ -131,9 +134,9 @@ impl Session {
     /// A session that nobody has used yet, carried by polling until [`Session::socket`].
     pub fn new(now: Instant, version: Version) -> Self {
         let (due, asked) = match version {
-            Version::Legacy => (now + LEGACY_TIMEOUT, true),
-            Version::Three => (now + PING_INTERVAL + PING_TIMEOUT, true),
-            Version::Four => (now + PING_INTERVAL, false),
+            Version::Legacy => (after(now, LEGACY_TIMEOUT), true),
+            Version::Three => (after(now, SILENCE), true),
+            Version::Four => (after(now, PING_INTERVAL), false),
         };
         Session {
             version,
@@ -194,14 +197,14 @@ impl Session {
             return;
         }
         if std::mem::replace(&mut self.asked, true) {
-            self.due = now + LEGACY_TIMEOUT; // never reached
+            self.due = after(now, LEGACY_TIMEOUT); // never reached
             return fx.push(Effect::Over { why: Departure::Gone, code: None, reason: "no heartbeat" });
         }
         let (question, patience) = match self.version {
             Version::Legacy => ("2::", LEGACY_TIMEOUT),
             Version::Three | Version::Four => ("2", PING_TIMEOUT),
         };
-        self.due = now + patience;
+        self.due = after(now, patience);
         fx.push(Effect::Say(Frame::text(question)));
     }
 
@@ -257,7 +260,7 @@ impl Session {
             }
         }
         self.poll = Some(Pending { conn, answer });
-        self.poll_until = (self.version == Version::Legacy).then(|| now + LEGACY_POLL);
+        self.poll_until = (self.version == Version::Legacy).then(|| after(now, LEGACY_POLL));
         self.begin(now, greeting, fx);
         self.flush(fx);
         if self.probed {
@@ -329,10 +332,11 @@ impl Session {
                 self.answer_poll("6", fx);
             }
             "5" if self.probe == Some(conn) && self.probed => self.take_over(conn, fx),
-            _ => {
+            _ if self.probe == Some(conn) => {
                 self.forget(conn, fx);
                 fx.push(Effect::Drop(conn));
             }
+            _ => {}
         }
     }
 
@@ -372,7 +376,7 @@ impl Session {
     /// 0.9: the first sign of a client after its handshake.
     fn begin(&mut self, now: Instant, greeting: Option<Frame>, fx: &mut Vec<Effect>) {
         if std::mem::take(&mut self.fresh) {
-            (self.due, self.asked) = (now + PING_INTERVAL, false);
+            (self.due, self.asked) = (after(now, PING_INTERVAL), false);
             fx.extend(greeting.map(Effect::Message));
         }
     }
@@ -400,13 +404,13 @@ impl Session {
         let text = text.as_str();
         if self.version == Version::Legacy {
             return match text {
-                "2::" | "2:::" => (self.due, self.asked) = (now + PING_INTERVAL, false),
+                "2::" | "2:::" => (self.due, self.asked) = (after(now, PING_INTERVAL), false),
                 "8::" => {}
                 _ => fx.push(Effect::Message(frame)),
             };
         }
         if self.version == Version::Three {
-            self.due = now + PING_INTERVAL + PING_TIMEOUT;
+            self.due = after(now, SILENCE);
         }
         match (text.chars().next(), self.version) {
             (Some('1'), _) => fx.push(Effect::Over { why: Departure::Left, code: Some(1000), reason: "goodbye" }),
@@ -414,7 +418,7 @@ impl Session {
                 let pong = text.replacen('2', "3", 1);
                 fx.push(Effect::Say(Frame::text(pong)));
             }
-            (Some('3'), Version::Four) => (self.due, self.asked) = (now + PING_INTERVAL, false),
+            (Some('3'), Version::Four) => (self.due, self.asked) = (after(now, PING_INTERVAL), false),
             (Some('4'), _) => fx.push(Effect::Message(frame)),
             (Some('b'), _) => fx.push(Effect::Message(Frame::Binary(Bytes::copy_from_slice(text.as_bytes())))),
             (Some('0' | '5' | '6'), _) => {}
@@ -512,6 +516,11 @@ fn bad_request(answer: &Response) -> Response {
         Some(json) => answer.with("Content-Type", json),
         None => answer,
     }
+}
+
+/// The end of a wait. The clock's own end is some hundred years away.
+fn after(now: Instant, wait: Duration) -> Instant {
+    now.checked_add(wait).unwrap_or(now)
 }
 
 fn over(code: u16, reason: &'static str) -> Effect {

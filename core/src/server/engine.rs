@@ -15,7 +15,7 @@ use crate::http::engine::{self, Ask, Effect, EngineError, NOT_HANDSHAKEN, Sessio
 use crate::http::{self, Request, Response};
 use crate::hub::bucket::Bucket;
 use crate::machine::{ConnId, Frame, FrameFault, Output};
-use crate::signal::{Departure, Refusal};
+use crate::signal::{Departure, Name, Refusal};
 use crate::trace::Trace;
 
 /// Sessions by their ids, and by the connections that they are for the server.
@@ -49,11 +49,12 @@ impl Server {
             Ok(Ask::Welcome) => self.answer_engine(conn, request, engine::welcome()),
             Ok(Ask::Script) => self.answer_engine(conn, request, engine::client_script()),
             Ok(Ask::Preflight) => self.answer_engine(conn, request, engine::preflight(request)),
-            Ok(Ask::Handshake { jsonp }) => match self.open_session(conn, Version::Legacy, true) {
+            Ok(Ask::Handshake { jsonp, room }) => match self.open_session(conn, Version::Legacy, room.as_deref(), true)
+            {
                 Ok((_, sid)) => self.answer_engine(conn, request, engine::handshake(&sid, jsonp)),
                 Err(refusal) => self.answer_engine(conn, request, refusal),
             },
-            Ok(Ask::Open(version)) => match self.open_session(conn, version, true) {
+            Ok(Ask::Open(version, room)) => match self.open_session(conn, version, room.as_deref(), true) {
                 Ok((session, sid)) => {
                     let answer = self.wait(conn, session, request);
                     let greeting = socketio::Server::greeting(version);
@@ -87,8 +88,13 @@ impl Server {
                 }
                 self.answer_engine(conn, request, engine::text(""));
             }
-            Ok(Ask::Socket(version, sid)) => {
-                if let Err(refusal) = self.open_socket(conn, request, version, sid.as_deref()) {
+            Ok(Ask::Upgrade(version, sid)) => {
+                if let Err(refusal) = self.open_socket(conn, request, version, Some(&sid), None) {
+                    self.answer_engine(conn, request, refusal);
+                }
+            }
+            Ok(Ask::Socket(version, room)) => {
+                if let Err(refusal) = self.open_socket(conn, request, version, None, room.as_deref()) {
                     self.answer_engine(conn, request, refusal);
                 }
             }
@@ -121,6 +127,7 @@ impl Server {
         request: &Request,
         version: Version,
         sid: Option<&str>,
+        room: Option<&str>,
     ) -> Result<(), Response> {
         let upgrade = http::upgrade::upgrade(request)?;
         let session = sid.and_then(|sid| self.sessions.find(version, sid));
@@ -128,7 +135,7 @@ impl Server {
             return Err(EngineError::Session.response());
         }
         let opened = match (sid, session) {
-            (None, _) => Some(self.open_session(conn, version, false)?),
+            (None, _) => Some(self.open_session(conn, version, room, false)?),
             (Some(_), _) => None,
         };
         let (now, response) = (self.now, upgrade.accept(None));
@@ -167,7 +174,13 @@ impl Server {
     ///
     /// # Errors
     /// The answer, if no more are taken.
-    fn open_session(&mut self, conn: ConnId, version: Version, counted: bool) -> Result<(ConnId, Box<str>), Response> {
+    fn open_session(
+        &mut self,
+        conn: ConnId,
+        version: Version,
+        room: Option<&str>,
+        counted: bool,
+    ) -> Result<(ConnId, Box<str>), Response> {
         let Some(state) = self.conns.get(&conn) else { return Err(EngineError::BadRequest.response()) };
         let (listener, remote) = (state.listener, state.remote);
         let limits = &self.config.limits;
@@ -185,11 +198,15 @@ impl Server {
         let bucket = Bucket::new(self.now, limits.messages_per_second, limits.message_burst);
         let first_message = limits.first_message;
         let token = self.sids.token();
-        // 0.9's have 20 characters.
-        let sid: Box<str> = token.get(..20).unwrap_or_default().into();
+        let secret = token.get(..20).unwrap_or_default();
+        let name = (version == Version::Legacy).then(|| Name::new(self.ids.next(self.clock.unix(self.now))));
+        let sid: Box<str> = match &name {
+            Some(name) => socketio::session_id(name, secret).into(),
+            None => secret.into(),
+        };
         self.sessions.last += 1;
         let session = ConnId::session(self.sessions.last);
-        let codec = Codec::SocketIo(socketio::Server::new(version));
+        let codec = Codec::SocketIo(socketio::Server::new(version, name, room));
         let stage = Stage::Socket(Box::new(Socket::new(self.now, Some(codec), bucket, false)));
         self.conns.insert(session, Conn { stage, counted, ..Conn::new(listener, remote) });
         if counted {

@@ -174,6 +174,10 @@ fn id_of(world: &World, agent: usize) -> Name {
 #[test]
 fn agents_of_every_pair_of_dialects_meet() {
     for (n, (one, other)) in Dialect::ALL.into_iter().flat_map(|a| Dialect::ALL.map(|b| (a, b))).enumerate() {
+        // Their broadcast has no address; see the test below.
+        if [one, other].iter().any(|dialect| matches!(dialect, Dialect::SocketIo | Dialect::SocketIo09)) {
+            continue;
+        }
         let mut world = World::new(n as u64);
         world.add(one, "bob", None);
         world.add(other, "alice", None);
@@ -294,5 +298,57 @@ fn peace_follows_chaos() {
     // 226: a restart crossed the offer of a negotiation whose answer was lost.
     for seed in (0..100).chain([226]) {
         chaos(seed);
+    }
+}
+
+/// Socket.IO's broadcast has no address: its agents offer to everyone, and everyone is one peer.
+#[test]
+fn agents_of_socket_io_meet_each_other_and_are_called_by_name() {
+    for (n, one) in [Dialect::SocketIo, Dialect::SocketIo09].into_iter().enumerate() {
+        for (m, other) in [Dialect::SocketIo, Dialect::SocketIo09, Dialect::Enishi, Dialect::ConicA, Dialect::ConicC]
+            .into_iter()
+            .enumerate()
+        {
+            let mut world = World::new((n * 10 + m) as u64);
+            world.add(one, "", None);
+            world.add(other, "alice", None);
+            world.run(SECOND);
+            let is_socket_io = matches!(other, Dialect::SocketIo | Dialect::SocketIo09);
+            let bob = if is_socket_io { "everyone".into() } else { id_of(&world, 0) };
+            world.command(1, AgentCommand::Offer(bob));
+            let what = format!("{} and {}: the channel opens", one.name(), other.name());
+            world.until(SECOND * 5, &what, |world| world.is_open(0) && world.is_open(1));
+            world.say(0, "from one");
+            world.say(1, "from the other");
+            let what = format!("{} and {}: both hear", one.name(), other.name());
+            world.until(SECOND, &what, |world| world.texts(0) == ["from the other"] && world.texts(1) == ["from one"]);
+            // Longer than any silence that a heartbeat bears.
+            world.run(SECOND * 100);
+            let lost = |notice: &AgentNotice| matches!(notice, AgentNotice::SignalingLost { .. });
+            assert_eq!(world.count(0, lost) + world.count(1, lost), 0, "{}", world.story());
+        }
+    }
+}
+
+#[test]
+fn agents_of_socket_io_come_back_and_restart() {
+    for dialect in [Dialect::SocketIo, Dialect::SocketIo09] {
+        let mut world = World::new(77);
+        world.add(dialect, "", None);
+        world.add(dialect, "", None);
+        world.run(SECOND);
+        world.command(1, AgentCommand::Offer("everyone".into()));
+        world.until(SECOND * 5, dialect.name(), |world| world.is_open(0) && world.is_open(1));
+        world.kill_server();
+        world.run(SECOND * 3);
+        world.start_server();
+        world.run(SECOND * 40);
+        world.command(0, AgentCommand::Restart("everyone".into()));
+        world.run(SECOND * 5);
+        world.say(0, "after a restart");
+        world.until(SECOND, dialect.name(), |world| world.texts(1) == ["after a restart"]);
+        let failed =
+            |notice: &AgentNotice| matches!(notice, AgentNotice::PeerFailed { .. } | AgentNotice::CommandFailed(_));
+        assert_eq!(world.count(0, failed) + world.count(1, failed), 0, "{}", world.story());
     }
 }

@@ -8,6 +8,8 @@ use enishi_core::machine::ConnId;
 use enishi_core::server::ServerConfig;
 use enishi_tests::bench_server::{Bench, Got};
 
+mod chaos;
+
 const OFFER: &str = r#"{"type":"offer","sdp":"v=0\r\n"}"#;
 
 fn bench() -> Bench {
@@ -28,7 +30,7 @@ fn handshake(bench: &mut Bench) -> String {
     let conn = bench.get("/socket.io/1/?t=1");
     let body = bench.answer(conn, 200);
     let (sid, rest) = body.split_once(':').unwrap();
-    assert_eq!(sid.len(), 20);
+    assert_eq!(sid.split_once('-').map(|(name, secret)| (name.len(), secret.len())), Some((20, 20)));
     assert_eq!(rest, "60:60:websocket,xhr-polling");
     sid.to_owned()
 }
@@ -423,6 +425,7 @@ fn s8_every_version_hears_every_other() {
     }
 }
 
+/// Also defect 004.5, row 1: the event is sent, and spelt right.
 #[test]
 fn s9_s12_three_clients_and_one_that_goes() {
     let mut bench = bench();
@@ -542,4 +545,27 @@ fn draining_says_goodbye_to_all_of_them() {
     bench.hang_up(a);
     bench.hang_up(b);
     assert!(bench.drained);
+}
+
+/// Defect 004.5, row 2: two users a server, because a third one answers, too.
+#[test]
+fn a_room_in_the_query_keeps_others_out() {
+    let mut bench = bench();
+    let conn = bench.get("/socket.io/1/?room=demo");
+    let sid = bench.answer(conn, 200).split(':').next().unwrap().to_owned();
+    let a = bench.open(&format!("/socket.io/1/websocket/{sid}"), "");
+    let b = bench.open("/socket.io/?EIO=3&transport=websocket&room=demo", "");
+    let c = bench.open("/socket.io/?EIO=4&transport=websocket&room=other", "");
+    bench.text(c, "40");
+    let (d, _) = four(&mut bench);
+    for conn in [a, b, c] {
+        bench.take(conn);
+    }
+    bench.text(a, "3:::hi");
+    assert_eq!(bench.take_texts(b), [r#"42["message","hi"]"#]);
+    bench.hang_up(a);
+    assert_eq!(bench.take_texts(b), [r#"42["user disconnected"]"#]);
+    assert!(bench.take(c).is_empty() && bench.take(d).is_empty());
+    let conn = bench.get(&format!("/socket.io/1/?room={}", "x".repeat(257)));
+    bench.answer(conn, 400);
 }

@@ -8,7 +8,8 @@ use enishi_tests::process::{Program, Runtime, Server, Stream, alone, enishi, nee
 use crate::e2e::peer;
 
 /// Version, and transports in the words of `socketio.cjs`.
-const CLIENTS: [(&str, &str); 8] = [
+const CLIENTS: [(&str, &str); 9] = [
+    ("own", "websocket"),
     ("4", "websocket"),
     ("4", "polling"),
     ("4", "both"),
@@ -148,4 +149,36 @@ fn start(server: &Server, version: &str, transport: &str) -> Program {
     command.arg(source().join("tests/interop/socketio.cjs"));
     command.args([&format!("http://{}", server.addr), version, transport]);
     Program::start(&format!("client {version} by {transport}"), &mut command)
+}
+
+/// S10, S11: the article's `json.send` in our own script, and polling, from pages of another origin.
+#[test]
+fn pages_of_another_origin_talk_in_chromium() {
+    const PAGES: [&str; 3] = ["own", "four", "legacy"];
+    let _turn = alone();
+    needs(tools().join("socketio/node_modules/client-09"));
+    for runtime in Runtime::ALL {
+        let server = Server::start(runtime);
+        let mut command = Command::new("node");
+        command.arg(source().join("tests/interop/socketio-pages.mjs")).arg(format!("http://{}", server.addr));
+        let mut browser = Program::start("three pages", &mut command);
+        for page in PAGES {
+            browser.hear(&format!("{page} connect"));
+        }
+        for sender in PAGES {
+            let message = format!(r#"{{"type":"offer","sdp":"v=0\r\no={sender} 縁\r\n"}}"#);
+            browser.type_line(&format!("{sender} {message}"));
+            let mut others: Vec<String> =
+                PAGES.iter().filter(|page| **page != sender).map(|page| format!("{page} message {message}")).collect();
+            while !others.is_empty() {
+                let heard = browser.hear("message");
+                assert!(others.contains(&heard), "{heard}\n{browser}");
+                others.retain(|other| *other != heard);
+            }
+        }
+        browser.type_line("close own");
+        let mut told = [browser.hear("user disconnected"), browser.hear("user disconnected")];
+        told.sort();
+        assert_eq!(told, ["four user disconnected", "legacy user disconnected"], "{browser}");
+    }
 }

@@ -4,7 +4,7 @@
 //! them sends comes from it.
 
 use super::wire::{self, Arguments, LegacyEvent, Packet};
-use super::{Dialect, EVERYONE, Version};
+use super::{Dialect, EVERYONE, Version, name_in};
 use crate::dialect::Context;
 use crate::dialect::go;
 use crate::machine::Frame;
@@ -165,15 +165,19 @@ impl Client {
 
     fn registered(&mut self) -> Event {
         self.connected = true;
-        let name = self.sid.clone().unwrap_or_else(|| Name::from("me"));
+        let name = self.name();
         Event::Registered { name, token: None, resumed: Resumed::Fresh }
+    }
+
+    fn name(&self) -> Name {
+        self.sid.as_ref().map_or_else(|| Name::from("me"), |sid| Name::from(name_in(sid.as_str())))
     }
 
     fn event(&self, name: &str, payload: &str) -> Option<Event> {
         let from = Name::from(EVERYONE);
         match name {
             wire::MESSAGE => {
-                let to = To::Peer(self.sid.clone().unwrap_or_else(|| Name::from("me")));
+                let to = To::Peer(self.name());
                 Some(Event::Signal { from, to, letter: Letter::Open(wire::read(payload)) })
             }
             wire::GONE => Some(Event::Left {

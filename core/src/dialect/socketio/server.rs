@@ -12,6 +12,10 @@ use crate::signal::{Command, Envelope, Event, Kind, Letter, Name, Refusal, RoomN
 #[derive(Debug)]
 pub struct Server {
     version: Version,
+    /// The room of those who hear this client.
+    room: RoomName,
+    /// The name to have, if it was told to the client already.
+    wanted: Option<Name>,
     /// The client's name, from its `CONNECT` on.
     name: Option<Name>,
     /// A peer of another dialect that offered last: it gets what the client sends.
@@ -19,12 +23,22 @@ pub struct Server {
 }
 
 /// What a frame asks for; nothing, where it is ignored.
-type Asked = Result<Option<Command>, Heard>;
+type Asked = Result<Option<Command>, Fault>;
+
+/// What is wrong with a frame.
+#[derive(Debug)]
+enum Fault {
+    /// It cannot be done; the tag is the namespace that is meant, if it is another one.
+    Refused(Refusal, Option<Tag>),
+    /// The original closes the connection.
+    Fatal(&'static str),
+}
 
 impl Server {
-    /// A codec for a session of this version.
-    pub fn new(version: Version) -> Self {
-        Server { version, name: None, caller: None }
+    /// A codec for a session of this version. `name` is the client's, where its session's id tells it; `room` the
+    /// part of the broadcast that it asked for, or everybody's.
+    pub fn new(version: Version, name: Option<Name>, room: Option<&str>) -> Self {
+        Server { version, room: broadcast(room), wanted: name, name: None, caller: None }
     }
 
     /// The version, as a dialect.
@@ -51,7 +65,8 @@ impl Server {
         };
         match asked {
             Ok(command) => out.extend(command.map(Heard::Command)),
-            Err(heard) => out.push(heard),
+            Err(Fault::Refused(refusal, tag)) => out.push(Heard::Refused { refusal, to: None, tag }),
+            Err(Fault::Fatal(reason)) => out.push(Heard::Close { code: 1002, reason }),
         }
     }
 
@@ -69,10 +84,10 @@ impl Server {
                     Version::Four => format!(r#"40{{"sid":{}}}"#, wire::quote(name.as_str())),
                 };
                 out.push(say(connect));
-                out.push(Said::Command(Command::Join { room: room(), tag: None }));
+                out.push(Said::Command(Command::Join { room: self.room.clone(), tag: None }));
             }
             Event::Signal { from, to, letter } => out.push(Said::Frame(self.signal(from, to, letter)?)),
-            Event::Left { room: left, name, .. } if *left == room() && self.name.as_ref() != Some(name) => {
+            Event::Left { room, name, .. } if *room == self.room && self.name.as_ref() != Some(name) => {
                 out.push(say(wire::event(self.version, wire::GONE)));
             }
             Event::Accepted { tag: Some(tag) } if self.version == Version::Legacy => {
@@ -98,15 +113,14 @@ impl Server {
         let namespace = namespace.map(|name| name.split_once('?').map_or(name, |(name, _)| name));
         match (kind, namespace.filter(|namespace| *namespace != "/")) {
             ('0', None) if self.name.is_some() => Ok(None),
-            ('0', None) => Ok(Some(Command::Register { name: None, resumable: false })),
+            ('0', None) => Ok(Some(self.register())),
             ('0', Some(namespace)) if namespace.len() <= FOREIGN_NAME_BYTES => {
-                let tag = Some(Tag::from(namespace));
-                Err(Heard::Refused { refusal: Refusal::UnknownType, to: None, tag })
+                Err(Fault::Refused(Refusal::UnknownType, Some(Tag::from(namespace))))
             }
             ('1', None) => Ok(Some(Command::Bye)),
             ('2', None) if self.name.is_some() => self.event(text, rest),
             // The original closes, too: nobody is connected there.
-            ('2', _) => Err(Heard::Close { code: 1002, reason: "an event from a namespace that is not connected" }),
+            ('2', _) => Err(Fault::Fatal("an event from a namespace that is not connected")),
             ('1' | '3' | '4', _) => Ok(None),
             ('5' | '6', _) => Err(refused("binary events are not carried; send text")),
             _ => Err(undecodable()),
@@ -121,7 +135,7 @@ impl Server {
             return Ok(None);
         }
         let payload = arguments.second.map_or("null", |payload| payload.get());
-        go::shallow(payload).map_err(|refusal| Heard::Refused { refusal, to: None, tag: None })?;
+        go::shallow(payload).map_err(|refusal| Fault::Refused(refusal, None))?;
         // What a receiver gets is what came, unless there was more in it.
         let frame = match wire::payload(text.as_str()) {
             Some(inside) if inside == payload => Frame::Text(text.clone()),
@@ -137,7 +151,7 @@ impl Server {
         let event: LegacyEvent<'_>;
         let payload = match packet.kind {
             "0" => return Some(Command::Bye),
-            "1" if self.name.is_none() => return Some(Command::Register { name: None, resumable: false }),
+            "1" if self.name.is_none() => return Some(self.register()),
             "3" => {
                 quoted = wire::quote(packet.data);
                 &quoted
@@ -156,9 +170,13 @@ impl Server {
         Some(self.letter(payload, Frame::text(wire::message(Version::Legacy, payload)), tag))
     }
 
+    fn register(&self) -> Command {
+        Command::Register { name: self.wanted.clone(), resumable: false }
+    }
+
     fn letter(&self, payload: &str, frame: Frame, tag: Option<Tag>) -> Command {
         let (origin, kind) = (self.dialect().origin(), wire::read(payload).kind());
-        let to = self.caller.clone().map_or_else(|| To::Room(room()), To::Peer);
+        let to = self.caller.clone().map_or_else(|| To::Room(self.room.clone()), To::Peer);
         let receipt = tag.is_some();
         Command::Signal(Envelope {
             from: None,
@@ -200,25 +218,32 @@ impl Server {
                 }
                 out.push(Said::Close { code: 1013, reason: "the server is full; try again later" });
             }
+            Refusal::NameTaken if self.name.is_none() && self.wanted.take().is_some() => {
+                // Somebody has guessed it. Another will do.
+                out.push(Said::Command(self.register()));
+            }
             _ if to.is_some() && to == self.caller.as_ref() => self.caller = None,
             _ => {}
         }
     }
 }
 
-/// The room of all clients of Socket.IO.
-fn room() -> RoomName {
-    RoomName::private("socket.io")
+/// The room of all clients of Socket.IO, or of those who named the same one.
+fn broadcast(room: Option<&str>) -> RoomName {
+    match room {
+        None => RoomName::private("socket.io"),
+        Some(room) => RoomName::private(&format!("socket.io/{room}")),
+    }
 }
 
 fn say(text: String) -> Said {
     Said::Frame(Frame::text(text))
 }
 
-fn refused(why: &'static str) -> Heard {
-    Heard::Refused { refusal: Refusal::Malformed(why), to: None, tag: None }
+fn refused(why: &'static str) -> Fault {
+    Fault::Refused(Refusal::Malformed(why), None)
 }
 
-fn undecodable() -> Heard {
-    Heard::Close { code: 1002, reason: "this is not a packet of Socket.IO" }
+fn undecodable() -> Fault {
+    Fault::Fatal("this is not a packet of Socket.IO")
 }

@@ -2,6 +2,7 @@
 
 use super::super::{Request, Response};
 use crate::dialect::socketio::Version;
+use crate::limits::FOREIGN_NAME_BYTES;
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,16 +17,20 @@ pub enum Ask {
     Handshake {
         /// The number of the callback.
         jsonp: Option<u32>,
+        /// The room that it names.
+        room: Option<Box<str>>,
     },
-    /// A new session, whose first packets are the answer.
-    Open(Version),
+    /// A new session, whose first packets are the answer, and the room that it names.
+    Open(Version, Option<Box<str>>),
     /// What is there for this session?
     Poll(Version, Box<str>),
     /// Packets from this session.
     Post(Version, Box<str>),
     /// 0.9: this session ends.
     Leave(Box<str>),
-    /// A WebSocket, of this session or of a new one.
+    /// A WebSocket, of a session that there is.
+    Upgrade(Version, Box<str>),
+    /// A WebSocket of a new session, and the room that it names.
     Socket(Version, Option<Box<str>>),
 }
 
@@ -95,8 +100,9 @@ fn modern(request: &Request) -> Result<Ask, Response> {
     };
     let sid = sid.map(Into::into);
     match (is_socket, request.method.as_str(), sid) {
-        (true, "GET", sid) => Ok(Ask::Socket(version, sid)),
-        (false, "GET", None) => Ok(Ask::Open(version)),
+        (true, "GET", Some(sid)) => Ok(Ask::Upgrade(version, sid)),
+        (true, "GET", None) => Ok(Ask::Socket(version, room(request)?)),
+        (false, "GET", None) => Ok(Ask::Open(version, room(request)?)),
         (false, "GET", Some(sid)) => Ok(Ask::Poll(version, sid)),
         (false, "POST", Some(sid)) => Ok(Ask::Post(version, sid)),
         (_, _, None) => Err(EngineError::Method.response()),
@@ -111,13 +117,21 @@ fn legacy(request: &Request, rest: &str) -> Result<Ask, Response> {
     match (transport, sid, request.method.as_str()) {
         ("", None, _) => {
             let jsonp = parameter(request, "jsonp").and_then(|number| number.parse().ok());
-            Ok(Ask::Handshake { jsonp })
+            Ok(Ask::Handshake { jsonp, room: room(request)? })
         }
         (_, Some(sid), _) if has(request, "disconnect") => Ok(Ask::Leave(sid)),
-        ("websocket", Some(sid), "GET") => Ok(Ask::Socket(Version::Legacy, Some(sid))),
+        ("websocket", Some(sid), "GET") => Ok(Ask::Upgrade(Version::Legacy, sid)),
         ("xhr-polling", Some(sid), "GET") => Ok(Ask::Poll(Version::Legacy, sid)),
         ("xhr-polling", Some(sid), "POST") => Ok(Ask::Post(Version::Legacy, sid)),
         _ => Err(EngineError::Transport.response()),
+    }
+}
+
+/// The room that a new session names. Compared as it is written, so nothing is decoded.
+fn room(request: &Request) -> Result<Option<Box<str>>, Response> {
+    match parameter(request, "room").filter(|room| !room.is_empty()) {
+        Some(room) if room.len() > FOREIGN_NAME_BYTES => Err(EngineError::BadRequest.response()),
+        room => Ok(room.map(Box::from)),
     }
 }
 

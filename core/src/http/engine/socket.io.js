@@ -1,5 +1,6 @@
 /* Enishi's own small client for Socket.IO 4, for pages that were written for 0.9: io.connect(url), socket.on,
-   socket.emit, socket.send and socket.json.send. It speaks WebSocket only. */
+   socket.emit, socket.send and socket.json.send. It speaks WebSocket only. A url that ends in ?room=NAME is heard in
+   that room alone. */
 (function (root) {
   'use strict';
 
@@ -8,7 +9,8 @@
     var target = new URL(url || '/', here);
     target.protocol = /^(https|wss):$/.test(target.protocol) ? 'wss:' : 'ws:';
     target.pathname = '/socket.io/';
-    target.search = '?EIO=4&transport=websocket';
+    var room = target.searchParams.get('room');
+    target.search = '?EIO=4&transport=websocket' + (room ? '&room=' + encodeURIComponent(room) : '');
     target.hash = '';
 
     var handlers = {};
