@@ -17,6 +17,7 @@
 pub mod bearer;
 pub mod engine;
 pub mod get;
+pub mod handshake;
 mod head;
 pub mod metrics;
 pub mod origin;

@@ -17,7 +17,8 @@ use enishi_core::machine::{CloseReason, DialId, Frame, FrameFault};
 use mio::net::TcpStream;
 use tungstenite::protocol::Role;
 
-use dial::{Answer, Shake, clause};
+use dial::{Shake, clause};
+use enishi_core::http::handshake::Answer;
 use talk::{Full, Heard, Talk};
 use wire::Out;
 
@@ -191,10 +192,11 @@ impl Conn {
         self.unread.extend_from_slice(mem::take(chunk));
         let Phase::Shaking { dial, shake, .. } = &self.phase else { return None };
         let dial = *dial;
-        match shake.check(&self.unread) {
+        let (answer, max_message_bytes) = shake.check(&self.unread);
+        match answer {
             Answer::Partial => None,
-            Answer::Open(protocol, len, max_message_bytes) => {
-                self.open(Role::Client, len, max_message_bytes);
+            Answer::Open { protocol, taken } => {
+                self.open(Role::Client, taken, max_message_bytes);
                 Some(Event::Opened(dial, protocol))
             }
             Answer::Refused(error) => {

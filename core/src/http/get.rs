@@ -42,7 +42,7 @@ pub fn answer(bytes: &[u8]) -> Result<String, String> {
 }
 
 /// What can be shown of a reason phrase.
-fn printable(reason: &str) -> String {
+pub(super) fn printable(reason: &str) -> String {
     reason.chars().filter(|c| *c == ' ' || c.is_ascii_graphic()).take(40).collect()
 }
 

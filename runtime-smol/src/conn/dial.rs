@@ -1,23 +1,16 @@
-//! Opening a WebSocket as a client: the URL, the addresses, the handshake's two heads.
-//!
-//! The heads are checked here and not by async-tungstenite's `client_async`, because that one refuses a server which
-//! chooses none of the offered subprotocols; RFC 6455, 4.1 allows it.
+//! Opening a WebSocket as a client: the addresses, and the bytes of the handshake that `enishi_core::http` makes and checks.
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use async_tungstenite::WebSocketStream;
 use enishi_core::http::get;
-use enishi_core::limits::HEAD_BYTES;
+use enishi_core::http::handshake::{Answer, Handshake, Place};
 use enishi_core::machine::DialId;
 use smol::channel::Sender;
 use smol::future::{or, poll_fn};
 use smol::{Async, Timer};
-use tungstenite::client::IntoClientRequest;
-use tungstenite::handshake::client::{Response, generate_request};
-use tungstenite::handshake::derive_accept_key;
-use tungstenite::handshake::machine::TryParse;
-use tungstenite::http::{HeaderValue, StatusCode, Uri};
+use tungstenite::handshake::client::generate_key;
 use tungstenite::protocol::Role;
 
 use super::{Wire, clause, talk};
@@ -65,11 +58,9 @@ pub(crate) async fn get(dial: DialId, url: String, events: Sender<Event>) {
 }
 
 async fn ask(url: &str) -> Result<String, String> {
-    let (uri, host, port) = place(url)?;
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let request = get::request(uri.authority().map_or("", |authority| authority.as_str()), path);
-    let mut wire = reach(&host, port).await?;
-    wire.put(&request);
+    let place = Place::parse(url)?;
+    let mut wire = reach(&place).await?;
+    wire.put(&place.get());
     poll_fn(|cx| wire.poll_drain(cx)).await.map_err(|error| clause(&error))?;
     let mut bytes = Vec::new();
     while bytes.len() <= get::ANSWER_BYTES {
@@ -82,45 +73,20 @@ async fn ask(url: &str) -> Result<String, String> {
     get::answer(&bytes)
 }
 
-/// A URL, its host and its port.
-fn place(url: &str) -> Result<(Uri, String, u16), String> {
-    let uri: Uri = url.parse().map_err(|error| format!("{url:?} is not a URL ({error}); try ws://host:port/"))?;
-    let port = match uri.scheme_str() {
-        Some("ws") => uri.port_u16().unwrap_or(80),
-        Some("wss") => {
-            return Err("wss:// is not supported yet; put a TLS proxy on this machine and use ws:// to it".into());
-        }
-        _ => return Err(format!("{url:?} does not begin with ws://; try ws://host:port/")),
-    };
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
-    if host.is_empty() {
-        return Err(format!("{url:?} names no host; try ws://host:port/"));
-    }
-    Ok((uri, host, port))
-}
-
 /// A connection to the first address that answers.
-async fn reach(host: &str, port: u16) -> Result<Wire, String> {
-    let no_host = format!("no such host: {host:?}");
-    let addresses = smol::net::resolve((host, port)).await.map_err(|_| no_host.clone())?;
+async fn reach(place: &Place) -> Result<Wire, String> {
+    let no_host = format!("no such host: {:?}", place.host);
+    let addresses = smol::net::resolve((place.host.as_str(), place.port)).await.map_err(|_| no_host.clone())?;
     connect(&addresses).await.ok_or(no_host)?
 }
 
 async fn open(target: &Target) -> Result<Open, String> {
-    let url = &target.url;
-    let (uri, host, port) = place(url)?;
-    let unaskable = |error: tungstenite::Error| format!("{url:?} cannot be asked for: {error}");
-    let mut request = uri.into_client_request().map_err(unaskable)?;
-    if let Some(protocol) = target.protocol {
-        let value = HeaderValue::from_str(protocol).map_err(|_| format!("{protocol:?} is no subprotocol"))?;
-        request.headers_mut().insert("Sec-WebSocket-Protocol", value);
-    }
-    let (request, key) = generate_request(request).map_err(unaskable)?;
-
-    let mut wire = reach(&host, port).await?;
-    wire.put(&request);
+    let place = Place::parse(&target.url)?;
+    let handshake = place.handshake(&generate_key(), target.protocol);
+    let mut wire = reach(&place).await?;
+    wire.put(&handshake.request);
     poll_fn(|cx| wire.poll_drain(cx)).await.map_err(|error| clause(&error))?;
-    shake(wire, &derive_accept_key(key.as_bytes()), target).await
+    shake(wire, &handshake, target.max_message_bytes).await
 }
 
 /// Tries one address after the other, each for its share of the time. None: there are none.
@@ -142,48 +108,23 @@ async fn connect(addresses: &[SocketAddr]) -> Option<Result<Wire, String>> {
 }
 
 /// Reads the server's answer; what follows it are frames already.
-async fn shake(mut wire: Wire, accept: &str, target: &Target) -> Result<Open, String> {
+async fn shake(mut wire: Wire, handshake: &Handshake, max_message_bytes: usize) -> Result<Open, String> {
     let mut bytes = Vec::new();
-    let (len, response) = loop {
+    loop {
         match poll_fn(|cx| wire.poll_fill(cx, &mut bytes)).await {
             Ok(1..) => {}
             Ok(0) => return Err("the server closed the connection without an answer".into()),
             Err(error) => return Err(clause(&error)),
         }
-        match Response::try_parse(&bytes) {
-            Ok(Some(answer)) => break answer,
-            Ok(None) if bytes.len() > HEAD_BYTES => return Err("the server's answer is too long".into()),
-            Ok(None) => {}
-            Err(_) => return Err("the server does not speak HTTP/1.1".into()),
+        match handshake.check(&bytes) {
+            Answer::Partial => {}
+            Answer::Refused(error) => return Err(error),
+            Answer::Open { protocol, taken } => {
+                let rest = bytes.split_off(taken.min(bytes.len()));
+                let config = talk::config(max_message_bytes);
+                let open = WebSocketStream::from_partially_read(wire, rest, Role::Client, Some(config)).await;
+                return Ok((open, protocol));
+            }
         }
-    };
-    let protocol = verify(&response, accept, target.protocol)?;
-    let rest = bytes.split_off(len.min(bytes.len()));
-    let config = talk::config(target.max_message_bytes);
-    Ok((WebSocketStream::from_partially_read(wire, rest, Role::Client, Some(config)).await, protocol))
-}
-
-/// Checks an answer (RFC 6455, 4.1) and returns the subprotocol that it chose.
-fn verify(response: &Response, accept: &str, offered: Option<&str>) -> Result<Option<String>, String> {
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Err(format!("the server answered {}", response.status()));
-    }
-    let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
-    let has = |name: &str, token: &str| {
-        header(name).is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
-    };
-    if !has("upgrade", "websocket") || !has("connection", "upgrade") {
-        return Err("the server did not switch to WebSocket".into());
-    }
-    if header("sec-websocket-accept") != Some(accept) {
-        return Err("the server's Sec-WebSocket-Accept does not fit; is there a cache in between?".into());
-    }
-    if response.headers().contains_key("sec-websocket-extensions") {
-        return Err("the server chose a WebSocket extension that was not offered".into());
-    }
-    match header("sec-websocket-protocol") {
-        None => Ok(None),
-        Some(chosen) if offered == Some(chosen) => Ok(Some(chosen.to_owned())),
-        Some(chosen) => Err(format!("the server chose the subprotocol {chosen:?}, which was not offered")),
     }
 }
