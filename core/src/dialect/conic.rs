@@ -24,14 +24,6 @@
 //!   `"errors":true` in the `data` of its `register_request`: then it gets messages of type `error`, whose `data` is
 //!   `{"code","message","to_id","ref"}`, the last two only where known; `ref` is the `id` of the message at fault.
 //!   A refused registration is `"success":false`, with a `code` for those who asked.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
-
 use super::*;
 use crate::machine::Utf8Bytes;
 

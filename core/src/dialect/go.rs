@@ -8,14 +8,6 @@
 //!
 //! Values are borrowed from the frame and stay unparsed until somebody needs them: an SDP of 2 KB that is only passed
 //! on is never unescaped.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
-
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;

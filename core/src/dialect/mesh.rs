@@ -5,14 +5,6 @@
 //!
 //! The dialect has no error messages. What cannot be done is met with silence, as the original does it, but for what
 //! keeps a client out of its room: an id or a room that it cannot have closes the connection with a reason.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
-
 use std::borrow::Cow;
 
 use serde::Serialize;

@@ -21,14 +21,6 @@
 //! - An end of candidates is a candidate whose text is empty.
 //! - A receiver gets one argument, the first, as the article's server passes on one.
 //! - Binary events, acknowledgements of 1 to 4 and namespaces other than `/` are not served.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
-
 use super::*;
 
 mod client;

@@ -21,14 +21,6 @@
 //! - A frame that cannot be read closes the connection with 1002, where the original drops it without a word.
 //! - A request whose body could not be read by its receiver gets code 1.
 //! - An empty candidate is the end of candidates. One that comes from here is taken to be of section 0, the only one.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
-
 use super::*;
 use crate::dialect::go::{Builder, Object};
 use crate::limits;
