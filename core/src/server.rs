@@ -321,6 +321,14 @@ impl Server {
             Route::Offer => Door::Offer,
             _ => Door::Any,
         };
+        let is_open = match self.only(conn) {
+            None => true,
+            Some(Family::TonyBai) => matches!(door, Door::Register | Door::Offer),
+            Some(_) => door == Door::Any,
+        };
+        if !is_open {
+            return Err(Response::text(404, "not found; this port is for another system\n"));
+        }
         let codec = Codec::enter(door, self.config.token.as_deref());
         let limits = &self.config.limits;
         let bucket = Bucket::new(self.now, limits.messages_per_second, limits.message_burst);
@@ -336,6 +344,12 @@ impl Server {
         self.outputs.push_back(Output::Upgrade { conn, response, max_message_bytes });
         self.trace(Trace::Upgraded { conn });
         Ok(())
+    }
+
+    /// The only family that is served where this connection was accepted.
+    fn only(&self, conn: ConnId) -> Option<Family> {
+        let listener = self.conns.get(&conn)?.listener;
+        self.config.listeners.get(usize::from(listener.0))?.only
     }
 
     fn respond(&mut self, conn: ConnId, method: &str, path: &str, response: Response) {
@@ -468,9 +482,8 @@ impl Server {
 
     /// Makes sure that the connection has a codec and a client. If it cannot have, it is closed.
     fn find_codec(&mut self, conn: ConnId, frame: &Frame) -> bool {
-        let Some(state) = self.conns.get_mut(&conn) else { return false };
-        let only = self.config.listeners.get(usize::from(state.listener.0)).and_then(|listener| listener.only);
-        let Some(socket) = state.socket_mut() else { return false };
+        let only = self.only(conn);
+        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return false };
         if socket.client.is_some() {
             return true;
         }

@@ -103,8 +103,7 @@ impl Server {
 
     /// Whether Socket.IO is served here and now.
     fn check_socket_io(&mut self, conn: ConnId, ask: &Ask) -> Result<(), Response> {
-        let listener = self.conns.get(&conn).and_then(|conn| self.config.listeners.get(usize::from(conn.listener.0)));
-        if listener.and_then(|listener| listener.only).is_some_and(|only| only != Family::SocketIo) {
+        if self.only(conn).is_some_and(|only| only != Family::SocketIo) {
             return Err(Response::text(404, "not found; this port is for another system\n"));
         }
         if matches!(ask, Ask::Welcome | Ask::Script | Ask::Preflight | Ask::Leave(_)) {
