@@ -18,7 +18,8 @@ fn two_agents_talk() {
     world.say(bob, "hello yourself");
     world.until(SECOND, "both have heard", |world| !world.texts(alice).is_empty() && !world.texts(bob).is_empty());
     assert_eq!((world.texts(bob), world.texts(alice)), (vec!["hello"], vec!["hello yourself"]));
-    let sent = AgentNotice::Sent { id: "bob".into(), label: "chat".to_owned(), bytes: 5 };
+    let payload = Payload::Text("hello".to_owned());
+    let sent = AgentNotice::Sent { id: "bob".into(), label: "chat".to_owned(), payload };
     assert_eq!(world.count(alice, |notice| *notice == sent), 1);
     assert_eq!(world.count(bob, |notice| is_peer(notice, PeerState::Connected)), 1);
 }
