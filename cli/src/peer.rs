@@ -34,6 +34,7 @@ use crate::ending::{self, Terminal};
 use crate::failure::{DONE, FAILED, Failure, UNREACHABLE};
 use crate::log::LogFormat;
 use crate::output::{self, Lines};
+use crate::render::demo::Demo;
 use crate::render::{Level, Line, Renderer, status_json};
 use crate::repl::{self, Heard, Input, Prompt};
 use crate::runtime::{self, Driver, Handle};
@@ -416,6 +417,16 @@ fn renderer(args: &PeerArgs) -> Renderer {
         wanted: args.id.clone(),
         signal_url: args.signal.to_string(),
         flags,
+        demo: if args.json { None } else { demo(args) },
+    }
+}
+
+/// The demo of another system that was asked for.
+fn demo(args: &PeerArgs) -> Option<Demo> {
+    match (args.greet, args.dialect, args.chatter) {
+        (true, _, _) => Some(Demo::conic()),
+        (false, Dialect::TonyBai, Some(every)) => Some(Demo::tony_bai(args.role, every)),
+        _ => None,
     }
 }
 

@@ -12,7 +12,10 @@ use enishi_core::signal::{Name, Payload, Refusal};
 use serde_json::{Value, json};
 
 use crate::args::Role;
+use crate::render::demo::Demo;
 use crate::script::Ask;
+
+pub mod demo;
 
 /// Bytes of a binary message that are shown to a person.
 const SHOWN_BYTES: usize = 32;
@@ -54,13 +57,15 @@ pub struct Renderer {
     pub signal_url: String,
     /// The flags that another peer needs to meet this one, each with a space in front.
     pub flags: String,
+    /// The demo that this peer gives, if its lines are to look like it; JSON has no other look.
+    pub demo: Option<Demo>,
 }
 
 type Peers = [(Name, PeerState, PeerStats)];
 
 impl Renderer {
     /// The lines for a notice, at this Unix time. `ask` says what [`AgentNotice::Peers`] was asked for.
-    pub fn notice(&self, unix: Duration, notice: &AgentNotice, ask: Option<Ask>) -> Vec<Line> {
+    pub fn notice(&mut self, unix: Duration, notice: &AgentNotice, ask: Option<Ask>) -> Vec<Line> {
         if ask == Some(Ask::Quietly) {
             return Vec::new();
         }
@@ -71,6 +76,10 @@ impl Renderer {
             if !matches!(notice, AgentNotice::SignalingLost { was_up: false, .. } | AgentNotice::Detail(_)) {
                 return lines;
             }
+        }
+        if let Some(line) = self.demo.as_mut().and_then(|demo| demo.line(notice)) {
+            lines.push(line);
+            return lines;
         }
         match notice {
             AgentNotice::Message { id, label, payload } => {
@@ -144,8 +153,8 @@ impl Renderer {
             AgentNotice::ChannelClosed { id, label } => {
                 line(Level::Info, format!("{id}: channel {} is closed", Escaped(label)))
             }
-            AgentNotice::Sent { id, label, bytes } => {
-                line(Level::Debug, format!("{id}: sent {bytes} bytes on {}", Escaped(label)))
+            AgentNotice::Sent { id, label, payload } => {
+                line(Level::Debug, format!("{id}: sent {} bytes on {}", payload.length(), Escaped(label)))
             }
             AgentNotice::Presence { room, id, here: true } => line(Level::Info, format!("{id} joined {room}")),
             AgentNotice::Presence { room, id, here: false } => line(Level::Info, format!("{id} left {room}")),
@@ -205,8 +214,8 @@ fn event(unix: Duration, notice: &AgentNotice) -> Option<Value> {
         AgentNotice::Message { id, label, payload } => {
             ("message", with_payload(json!({ "id": id.as_str(), "label": label }), payload))
         }
-        AgentNotice::Sent { id, label, bytes } => {
-            ("sent", json!({ "id": id.as_str(), "label": label, "bytes": bytes }))
+        AgentNotice::Sent { id, label, payload } => {
+            ("sent", json!({ "id": id.as_str(), "label": label, "bytes": payload.length() }))
         }
         AgentNotice::Relayed { from, label, payload } => {
             ("relayed", with_payload(json!({ "id": from.as_str(), "label": label }), payload))
@@ -415,12 +424,13 @@ mod tests {
             wanted: Some("bob".into()),
             signal_url: "ws://127.0.0.1:3000/ws".into(),
             flags: String::new(),
+            demo: None,
         }
     }
 
     #[test]
     fn who_enters_a_room_is_told_how_others_come_there() {
-        let renderer = Renderer { room: Some("the lobby".into()), ..renderer(false) };
+        let mut renderer = Renderer { room: Some("the lobby".into()), ..renderer(false) };
         let registered = AgentNotice::Registered { id: "bob".into(), resumed: false };
         let lines = renderer.notice(Duration::ZERO, &registered, None);
         let wanted = "registered as bob; elsewhere type: enishi peer --room 'the lobby'";

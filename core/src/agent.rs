@@ -204,8 +204,8 @@ pub enum AgentNotice {
         id: Name,
         /// On which channel.
         label: String,
-        /// Its length in bytes.
-        bytes: usize,
+        /// The message.
+        payload: Payload,
     },
     /// A message arrived through the signaling server.
     Relayed {

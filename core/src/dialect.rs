@@ -374,6 +374,15 @@ impl ClientCodec {
         }
     }
 
+    /// How often to register again under the same name, where a server would lose us otherwise; its answers are no
+    /// events.
+    pub fn renewal(&self) -> Option<Duration> {
+        match self {
+            ClientCodec::Conic(client) => client.renewal(),
+            _ => None,
+        }
+    }
+
     /// Whether [`ClientCodec::url`] is to be asked with a plain GET before it is dialled: [`ClientCodec::begin`].
     pub fn asks_first(&self) -> bool {
         match self {

@@ -228,6 +228,16 @@ pub enum Payload {
     Binary(Bytes),
 }
 
+impl Payload {
+    /// Its length in bytes.
+    pub fn length(&self) -> usize {
+        match self {
+            Payload::Text(text) => text.len(),
+            Payload::Binary(bytes) => bytes.len(),
+        }
+    }
+}
+
 impl Signal {
     /// The kind of this signal.
     pub fn kind(&self) -> Kind {

@@ -72,7 +72,7 @@ fn send(text: &str) -> AgentCommand {
 }
 
 fn sent() -> AgentNotice {
-    AgentNotice::Sent { id: "bob".into(), label: "chat".into(), bytes: 5 }
+    AgentNotice::Sent { id: "bob".into(), label: "chat".into(), payload: Payload::Text("hello".into()) }
 }
 
 #[test]

@@ -122,6 +122,8 @@ struct Connection {
     opened: Instant,
     heard: Instant,
     pinged: bool,
+    /// When we last asked to be registered.
+    asked: Instant,
 }
 
 impl Signaling {
@@ -199,8 +201,9 @@ impl Signaling {
     pub(super) fn dialed(&mut self, now: Instant, dial: DialId, conn: ConnId, out: &mut Vec<SignalingEffect>) {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Dialing { dial: wanted, codec, .. } if wanted == dial => {
-                let (opened, heard) = (now, now);
-                self.state = State::Open(Connection { conn, codec, registered: false, opened, heard, pinged: false });
+                let (registered, pinged) = (false, false);
+                let (opened, heard, asked) = (now, now, now);
+                self.state = State::Open(Connection { conn, codec, registered, opened, heard, pinged, asked });
                 self.introduce(now, out);
             }
             other => {
@@ -327,6 +330,10 @@ impl Signaling {
                 out.push(SignalingEffect::Do(Output::Drop { conn: *conn }));
                 self.end(out);
             }
+            State::Open(connection) if connection.renewal().is_some_and(|at| at <= now) => {
+                connection.asked = now;
+                let _ = self.send(now, &self.registration(), out); // it was taken before
+            }
             State::Open(connection) => {
                 let conn = connection.conn;
                 let silence = now.saturating_duration_since(connection.heard);
@@ -353,11 +360,10 @@ impl Signaling {
             State::Dialing { until, .. } => Some((*until, "signaling: dial")),
             State::Waiting { until } => Some((*until, "signaling: dial again")),
             State::Closing { until, .. } => Some((*until, "signaling: goodbye")),
-            State::Open(Connection { registered: false, opened, .. }) => {
-                Some((*opened + REGISTER, "signaling: registration"))
+            State::Open(connection) => {
+                let renewal = connection.renewal().map(|at| (at, "signaling: registration again"));
+                renewal.into_iter().chain([connection.patience()]).min()
             }
-            State::Open(Connection { pinged: false, heard, .. }) => Some((*heard + PING, "signaling: ping")),
-            State::Open(Connection { heard, .. }) => Some((*heard + DEAD, "signaling: silence")),
         }
     }
 
@@ -493,6 +499,22 @@ impl Signaling {
     fn end(&mut self, out: &mut Vec<SignalingEffect>) {
         self.state = State::Over;
         out.push(SignalingEffect::Over);
+    }
+}
+
+impl Connection {
+    /// When to register again.
+    fn renewal(&self) -> Option<Instant> {
+        self.codec.renewal().filter(|_| self.registered).map(|every| self.asked + every)
+    }
+
+    /// Until when the server may be silent, and at which step.
+    fn patience(&self) -> (Instant, &'static str) {
+        match (self.registered, self.pinged) {
+            (false, _) => (self.opened + REGISTER, "signaling: registration"),
+            (true, false) => (self.heard + PING, "signaling: ping"),
+            (true, true) => (self.heard + DEAD, "signaling: silence"),
+        }
     }
 }
 

@@ -18,7 +18,8 @@ fn two_agents_talk() {
     world.say(bob, "hello yourself");
     world.until(SECOND, "both have heard", |world| !world.texts(alice).is_empty() && !world.texts(bob).is_empty());
     assert_eq!((world.texts(bob), world.texts(alice)), (vec!["hello"], vec!["hello yourself"]));
-    let sent = AgentNotice::Sent { id: "bob".into(), label: "chat".to_owned(), bytes: 5 };
+    let payload = Payload::Text("hello".to_owned());
+    let sent = AgentNotice::Sent { id: "bob".into(), label: "chat".to_owned(), payload };
     assert_eq!(world.count(alice, |notice| *notice == sent), 1);
     assert_eq!(world.count(bob, |notice| is_peer(notice, PeerState::Connected)), 1);
 }
@@ -471,4 +472,36 @@ fn a_connection_takes_a_few_round_trips() {
     world.add("alice", Some("bob"));
     // Registration, offer and answer, ICE, DTLS, SCTP, the channel; no timer is waited for.
     world.until(SECOND / 4, "the channel opens", |world| world.open(0) && world.open(1));
+}
+
+/// conic's original server loses a client that it has not answered for 10 s.
+#[test]
+fn an_agent_of_conics_registers_again_and_says_so_once() {
+    let start = Instant::now();
+    let config = AgentConfig { dialect: Dialect::ConicC, ..config("bob", "192.0.2.1:5000".parse().unwrap()) };
+    let mut agent = Agent::new(start, Duration::from_secs(1_790_000_000), [1; 32], config);
+    agent.handle_input(start, Input::Timeout);
+    let conn = ConnId(1);
+    let (mut asked, mut told) = (Vec::new(), 0);
+    let mut now = start;
+    while now < start + SECOND * 60 {
+        while let Some(output) = agent.poll_output() {
+            match output {
+                Output::Dial { dial, .. } => agent.handle_input(now, Input::Dialed { dial, conn, protocol: None }),
+                Output::Send { frame: Frame::Text(text), .. } if text.as_str().contains(r#""register_request""#) => {
+                    asked.push(now);
+                    let answer = r#"{"type":"register_response","data":{"client_id":"bob","success":true}}"#;
+                    agent.handle_input(now, Input::Frame { conn, frame: Frame::text(answer) });
+                }
+                Output::Notice(AgentNotice::Registered { .. }) => told += 1,
+                Output::Notice(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        now = agent.poll_timeout().expect("the next renewal").at;
+        agent.handle_input(now, Input::Timeout);
+    }
+    assert_eq!(told, 1);
+    assert!(asked.len() >= 12, "{}", asked.len());
+    assert!(asked.windows(2).all(|pair| pair[1] - pair[0] < SECOND * 10), "{asked:?}");
 }

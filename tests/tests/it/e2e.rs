@@ -117,6 +117,62 @@ fn relayed_texts_pass_through_the_server() {
     }
 }
 
+/// conic's demo (C15): three texts each way, printed on both sides as its own peers print them.
+#[test]
+fn greetings_look_as_in_conics_demo() {
+    let _turn = alone();
+    let server = Server::start(Runtime::Mio);
+    let mut bob = peer(&server, Runtime::Mio, "conic-c", &["--role", "answer", "--id", "bob", "--greet"]);
+    let offer = ["--role", "offer", "--id", "alice", "--target", "bob", "--greet"];
+    let mut alice = peer(&server, Runtime::Smol, "conic-c", &offer);
+    let from_alice = ["Hello from offer side!", "This is a sample message", "WebRTC data channel is working!"];
+    let from_bob = ["Hello from answer side!", "Thanks for the messages!", "Data channel communication confirmed!"];
+    for (program, said, heard) in [(&mut alice, from_alice, from_bob), (&mut bob, from_bob, from_alice)] {
+        whole_line(program, Stream::Stderr, "📨 Data channel 'chat' is open");
+        for text in said {
+            whole_line(program, Stream::Stderr, &format!("✅ Sent: {text}"));
+        }
+        for text in heard {
+            whole_line(program, Stream::Stdout, &format!("📩 Received: {text}"));
+        }
+    }
+}
+
+/// Tony Bai's clients (B7): each side prints what it sends and what it hears, as the article's log shows it.
+#[test]
+fn chatter_looks_as_in_tony_bais_article() {
+    let _turn = alone();
+    let server = Server::start(Runtime::Mio);
+    let mut bob = peer(&server, Runtime::Smol, "tonybai", &["--role", "answer", "--chatter", "500ms"]);
+    let offer = ["--role", "offer", "--target", "answer-peer-1", "--chatter", "500ms"];
+    let mut alice = peer(&server, Runtime::Mio, "tonybai", &offer);
+    for (program, side) in [(&mut alice, "offer"), (&mut bob, "answer")] {
+        let rest = "Random messages will now be sent to any connected DataChannels every 0.5 seconds";
+        whole_line(program, Stream::Stderr, &format!("{side}: Data channel 'data' open. {rest}"));
+    }
+    for _ in 0..2 {
+        let text = chattered(&mut alice, "offer");
+        whole_line(&mut bob, Stream::Stdout, &format!("answer: message from DataChannel 'data': '{text}'"));
+        let text = chattered(&mut bob, "answer");
+        whole_line(&mut alice, Stream::Stdout, &format!("offer: Message from DataChannel 'data': '{text}'"));
+    }
+}
+
+/// The next text of chatter that a peer says it sends.
+fn chattered(peer: &mut Program, side: &str) -> String {
+    let start = format!("{side}: Sending '");
+    let pick = |line: &str| line.strip_prefix(&start)?.strip_suffix('\'').map(str::to_owned);
+    let text = peer.hear_on(Stream::Stderr, &start, pick);
+    let number = text.strip_prefix(side).and_then(|rest| rest.strip_prefix('-'));
+    assert!(number.is_some_and(|number| number.parse::<u32>().is_ok()), "{text}");
+    text
+}
+
+/// Waits for a line that is this and nothing else.
+fn whole_line(peer: &mut Program, stream: Stream, wanted: &str) {
+    peer.hear_on(stream, wanted, |line| (line == wanted).then_some(()));
+}
+
 #[test]
 fn peers_quit_with_success() {
     let _turn = alone();

@@ -8,7 +8,7 @@ use crate::agent::AgentNotice;
 use crate::agent::channels::Channels;
 use crate::limits;
 use crate::peer::{ChannelKey, ChannelSpec, Peer, PeerConfig, PeerEffect, PeerFault, PeerState, SendError};
-use crate::signal::{Name, Payload};
+use crate::signal::Name;
 
 impl Peers {
     pub(super) fn names(&self) -> Vec<Name> {
@@ -147,8 +147,7 @@ impl Peers {
             let id = name.as_str();
             match self.with(now, name, |peer, effects| peer.send(now, key, &payload, effects)) {
                 Some(Ok(())) => {
-                    let bytes = length(&payload);
-                    out.push(PeersEffect::Notice(AgentNotice::Sent { id: name.clone(), label, bytes }));
+                    out.push(PeersEffect::Notice(AgentNotice::Sent { id: name.clone(), label, payload }));
                 }
                 Some(Err(SendError::Full | SendError::NotOpen)) | None => {
                     if let Some(channel) = self.remotes.get_mut(name).and_then(|remote| remote.channels.get_mut(key)) {
@@ -157,7 +156,7 @@ impl Peers {
                     return;
                 }
                 Some(Err(SendError::TooLong)) => {
-                    let bytes = length(&payload);
+                    let bytes = payload.length();
                     fail(out, format!("{bytes} bytes are too long for a message to {id}; send it in parts"));
                 }
                 Some(Err(SendError::Empty)) => {
@@ -254,12 +253,5 @@ impl Peers {
         if self.remotes.is_empty() {
             self.release_relays(now, out);
         }
-    }
-}
-
-fn length(payload: &Payload) -> usize {
-    match payload {
-        Payload::Text(text) => text.len(),
-        Payload::Binary(bytes) => bytes.len(),
     }
 }

@@ -1,5 +1,7 @@
 //! The client's side of one connection, to conic's own servers or to ours.
 
+use std::time::Duration;
+
 use super::wire::{self, Envelope};
 use super::{Generation, text};
 use crate::dialect::go::{Builder, Object};
@@ -7,10 +9,17 @@ use crate::dialect::{Context, Dialect};
 use crate::machine::Frame;
 use crate::signal::{Command, Event, Letter, Name, Refusal, Resumed, To};
 
+/// Between two registrations in C. Its original server passes messages on under the deadline of its last answer or
+/// ping, 10 s later; what comes for us between that and the next ping, after 15 s, is lost, and the connection with it.
+/// An answer to a registration moves that deadline.
+const RENEWAL: Duration = Duration::from_secs(5);
+
 /// The client's side of one connection.
 #[derive(Debug)]
 pub struct Client {
     generation: Generation,
+    /// Whether the server has registered us under our name.
+    confirmed: bool,
     /// Our name. C: the wanted one from the request on, as conic's own client does not wait for the answer either.
     name: Option<Name>,
 }
@@ -23,7 +32,12 @@ impl Client {
             Dialect::ConicB => Generation::B,
             _ => Generation::C,
         };
-        Client { generation, name: None }
+        Client { generation, confirmed: false, name: None }
+    }
+
+    /// How often to register again under the same name, so that the server can go on reaching us.
+    pub fn renewal(&self) -> Option<Duration> {
+        (self.generation == Generation::C).then_some(RENEWAL)
     }
 
     /// Translates a command for the server.
@@ -80,6 +94,13 @@ impl Client {
             Generation::A | Generation::B => self.hear_old(&text)?,
             Generation::C => self.hear(&text)?,
         };
+        if let Event::Registered { name, .. } = &event {
+            let confirmed_before = self.confirmed && self.name.as_ref() == Some(name);
+            (self.confirmed, self.name) = (true, Some(name.clone()));
+            if confirmed_before {
+                return Ok(());
+            }
+        }
         out.push(event);
         Ok(())
     }
@@ -106,7 +127,7 @@ impl Client {
         let envelope = Envelope::parse(self.generation, text)?;
         let id = envelope.object().string("id")?.unwrap_or_default();
         if envelope.kind.is_empty() && !id.is_empty() {
-            return Ok(self.registered(wire::name(&id)?));
+            return Ok(registered(wire::name(&id)?));
         }
         self.signal(text)
     }
@@ -123,14 +144,14 @@ impl Client {
         let code = data.string("code")?;
         let told = code.as_deref().map(Refusal::from_code);
         match envelope.kind.as_ref() {
-            "register_response" if success => Ok(self.registered(wire::name(&name)?)),
+            "register_response" if success => Ok(registered(wire::name(&name)?)),
             "unregister_response" if success => {
                 let name = wire::name(&name)?;
-                self.name = self.name.take().filter(|own| *own != name);
+                self.forget(name.as_str());
                 Ok(Event::Unregistered { name })
             }
             "register_response" => {
-                self.name = self.name.take().filter(|own| own.as_str() != name);
+                self.forget(&name);
                 Ok(Event::Refused { refusal: told.unwrap_or(Refusal::NameTaken), to: None, tag: None })
             }
             "unregister_response" => {
@@ -144,9 +165,10 @@ impl Client {
         }
     }
 
-    fn registered(&mut self, name: Name) -> Event {
-        self.name = Some(name.clone());
-        Event::Registered { name, token: None, resumed: Resumed::Fresh }
+    fn forget(&mut self, name: &str) {
+        if self.name.as_ref().is_some_and(|own| own.as_str() == name) {
+            (self.confirmed, self.name) = (false, None);
+        }
     }
 
     fn signal(&self, text: &str) -> Result<Event, Refusal> {
@@ -157,4 +179,8 @@ impl Client {
         };
         Ok(Event::Signal { from: wire::name(&from)?, to: To::Peer(to), letter: Letter::Open(signal) })
     }
+}
+
+fn registered(name: Name) -> Event {
+    Event::Registered { name, token: None, resumed: Resumed::Fresh }
 }

@@ -567,6 +567,24 @@ fn clients_talk_to_the_original_servers() {
     }
 }
 
+/// The original server of C reaches a client for 10 s after its last answer; registering again keeps that up.
+#[test]
+fn c_registers_again_and_the_answer_is_no_news() {
+    assert_eq!(GENERATIONS.map(|dialect| Client::new(dialect).renewal().is_some()), [false, false, true]);
+    let mut world = World::new();
+    let mut client = Client::new(Dialect::ConicC);
+    let mut hear = |client: &mut Client, text: &str| {
+        let mut out = Vec::new();
+        client.receive(&mut world.cx(), &Frame::text(text), &mut out).unwrap();
+        out
+    };
+    let answer = r#"{"id":"m","type":"register_response","data":{"client_id":"A1","success":true}}"#;
+    assert_eq!(hear(&mut client, answer), [registered("A1")]);
+    assert_eq!(hear(&mut client, answer), []);
+    assert_eq!(hear(&mut client, &answer.replace("true", "false")), [refused(Refusal::NameTaken)]);
+    assert_eq!(hear(&mut client, answer), [registered("A1")]);
+}
+
 #[test]
 fn clients_and_servers_understand_each_other() {
     let mut world = World::new();
