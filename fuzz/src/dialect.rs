@@ -302,13 +302,14 @@ fn command(kind: u8, fields: &[&str], dialect: Dialect) -> Command {
         6 => return Command::Bye,
         7 | 8 => Signal::Offer { sdp: field(1) },
         9 => Signal::Answer { sdp: field(1) },
-        10 | 11 => Signal::Candidate(Candidate {
+        // An empty candidate is the end of them, in some dialects by another name.
+        10 | 11 if !field(1).is_empty() => Signal::Candidate(Candidate {
             candidate: field(1),
             sdp_mid: optional(2),
             sdp_m_line_index: optional(3).map(|field| field.len() as u16),
             username_fragment: optional(4),
         }),
-        12 => Signal::EndOfCandidates { username_fragment: optional(1) },
+        10..=12 => Signal::EndOfCandidates { username_fragment: optional(1) },
         13 => Signal::Restart,
         14 => Signal::Data { label: field(1), payload: Payload::Text(field(2)) },
         _ => Signal::Data { label: field(1), payload: Payload::Binary(field(2).into_bytes().into()) },
