@@ -34,7 +34,7 @@ pub fn run(body: impl FnOnce()) {
 fn note(info: &PanicHookInfo<'_>) {
     let place = info.location().map(|place| place.to_string()).unwrap_or_default();
     if PLACES.with_borrow_mut(|places| places.insert(place)) {
-        say(&format!("a panic: {info}"));
+        say(&format!("a panic: {}", info.to_string().replace('\n', " ")));
     }
     LAST.set(info.to_string());
 }

@@ -66,8 +66,8 @@ pub fn peer_sdp(data: &[u8]) {
 /// Who edits, and whom that reaches.
 struct Remote {
     victim: Victim,
-    /// Another peer of ours, which makes the descriptions that are edited.
-    scribe: Peer,
+    /// Another peer of ours, which makes the descriptions that are edited; from its first one on.
+    scribe: Option<Peer>,
     text: String,
 }
 
@@ -83,9 +83,8 @@ struct Victim {
 impl Remote {
     fn new() -> Self {
         let now = Instant::now();
-        let scribe = Peer::new(now, config(1));
         let peer = Peer::new(now, config(0));
-        Remote { victim: Victim { peer, now, said: None, out: Vec::new() }, scribe, text: CHROMIUM.to_owned() }
+        Remote { victim: Victim { peer, now, said: None, out: Vec::new() }, scribe: None, text: CHROMIUM.to_owned() }
     }
 
     fn step(&mut self, kind: u8, arguments: &[u8]) {
@@ -130,8 +129,8 @@ impl Remote {
 
     /// Takes what the scribe says as the text, if it says something.
     fn take(&mut self, call: impl FnOnce(&mut Peer, Instant, &mut Vec<PeerEffect>)) {
-        let mut out = Vec::new();
-        call(&mut self.scribe, self.victim.now, &mut out);
+        let (now, mut out) = (self.victim.now, Vec::new());
+        call(self.scribe.get_or_insert_with(|| Peer::new(now, config(1))), now, &mut out);
         for effect in out {
             if let PeerEffect::Signal(Signal::Offer { sdp } | Signal::Answer { sdp }) = effect {
                 self.text = sdp;
