@@ -24,6 +24,8 @@ pub mod enishi;
 pub mod go;
 pub mod mesh;
 pub mod socketio;
+#[cfg(test)]
+mod tests;
 pub mod tonybai;
 pub mod zenn;
 

@@ -27,3 +27,13 @@ fn dialect() {
 fn hub() {
     replay("hub", enishi_fuzz::hub);
 }
+
+#[test]
+fn peer_sdp() {
+    replay("peer_sdp", enishi_fuzz::peer_sdp);
+}
+
+#[test]
+fn datagram() {
+    replay("datagram", enishi_fuzz::datagram);
+}

@@ -3,6 +3,9 @@
 //! Knows no peer. What the server tells goes to the owner as [`Event`]s, in order; what the owner asks goes out by
 //! [`Signaling::ask`] while the connection is registered.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::{Duration, Instant};
 
 use crate::agent::AgentNotice;
@@ -450,7 +453,8 @@ impl Signaling {
                 out.push(SignalingEffect::Up { name, resumed, turn });
             }
             Event::Refused { refusal, .. } if !connection.registered => self.refused(now, refusal, out),
-            event => out.push(SignalingEffect::Event(event)),
+            event if connection.registered => out.push(SignalingEffect::Event(event)),
+            _ => detail(out, "the server told something before it registered us; that was skipped".to_owned()),
         }
     }
 

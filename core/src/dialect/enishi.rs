@@ -21,6 +21,8 @@ use crate::signal::{
 };
 
 mod client;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use client::Client;

@@ -409,4 +409,31 @@ proptest! {
         feed(&Frame::text(near.clone()));
         feed(&Frame::text(format!("{{{near}}}")));
     }
+
+    #[test]
+    fn nothing_panics_at_mutated_frames(
+        which in 0..5_usize,
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<char>(), 0..3_u8), 1..6),
+    ) {
+        let frames = [
+            r#"{"type":"join","peer_id":"a","room_id":"r"}"#,
+            r#"{"type":"offer","target":"b","offer":{"type":"offer","sdp":"v=0\r\n"}}"#,
+            r#"{"type":"ice_candidate","target":"b","candidate":{"candidate":"candidate:1","sdpMLineIndex":0}}"#,
+            r#"{"type":"room_peers","peers":["a","b"]}"#,
+            r#"{"type":"answer","from":"b","answer":{"type":"answer","sdp":"v=0"}}"#,
+        ];
+        let mut chars: Vec<char> = frames[which].chars().collect();
+        for (at, char, edit) in edits {
+            if chars.is_empty() {
+                break;
+            }
+            let at = at.index(chars.len());
+            match edit {
+                0 => chars[at] = char,
+                1 => chars.insert(at, char),
+                _ => _ = chars.remove(at),
+            }
+        }
+        feed(&Frame::text(chars.into_iter().collect::<String>()));
+    }
 }
