@@ -325,6 +325,7 @@ impl Signaling {
         if self.next_timeout().is_none_or(|(at, _)| at > now) {
             return;
         }
+        self.renew(now, out);
         match &mut self.state {
             State::Idle { .. } | State::Over => {}
             State::Waiting { .. } => self.dial(now, out),
@@ -333,10 +334,7 @@ impl Signaling {
                 out.push(SignalingEffect::Do(Output::Drop { conn: *conn }));
                 self.end(out);
             }
-            State::Open(connection) if connection.renewal().is_some_and(|at| at <= now) => {
-                connection.asked = now;
-                let _ = self.send(now, &self.registration(), out); // it was taken before
-            }
+            State::Open(connection) if connection.patience().0 > now => {}
             State::Open(connection) => {
                 let conn = connection.conn;
                 let silence = now.saturating_duration_since(connection.heard);
@@ -352,6 +350,15 @@ impl Signaling {
                 out.push(SignalingEffect::Do(Output::Drop { conn }));
                 self.lose(now, why, out);
             }
+        }
+    }
+
+    /// Registers again, where the dialect wants that and it is time.
+    fn renew(&mut self, now: Instant, out: &mut Vec<SignalingEffect>) {
+        let State::Open(connection) = &mut self.state else { return };
+        if connection.renewal().is_some_and(|at| at <= now) {
+            connection.asked = now;
+            let _ = self.send(now, &self.registration(), out); // it was taken before
         }
     }
 
