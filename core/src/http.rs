@@ -104,7 +104,7 @@ pub struct Response {
 
 impl HeadError {
     /// The answer to it. The connection closes, because nobody knows where the next request would begin.
-    pub fn response(self) -> Response {
+    pub fn response(&self) -> Response {
         let (status, text) = match self {
             HeadError::Malformed(why) => (400, format!("bad request: {why}\n")),
             HeadError::TooLarge => (
