@@ -55,7 +55,8 @@ impl Client {
     }
 
     fn hear(&mut self, part: &str) -> String {
-        loop {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
             match self.socket.read() {
                 Ok(Message::Text(text)) => {
                     self.heard.push(text.as_str().to_owned());
@@ -67,6 +68,7 @@ impl Client {
                 Err(error) => panic!("{error} before {part:?}; heard {:?}", self.heard),
             }
         }
+        panic!("no {part:?} in time; heard {:?}", self.heard);
     }
 
     /// Everything up to the end.
@@ -91,7 +93,7 @@ fn evening(server: &mut Server) -> Vec<Vec<String>> {
     bob.hear("welcome");
     for client in [&mut alice, &mut bob] {
         client.say(r#"{"type":"join","room":"meadow","ref":"7"}"#);
-        client.hear("joined");
+        client.hear("roster");
     }
     alice.say(format!(r#"{{"type":"offer","to":"bob","sdp":"{SDP}"}}"#));
     bob.hear("offer");
