@@ -62,6 +62,8 @@ fn start_with<W: Write + Send + 'static>(path: &Path, mut file: W) -> anyhow::Re
         if let Err(error) = carry(&pieces, &count, &mut file) {
             tracing::warn!("recording to {shown} stopped: {error}; the server goes on");
         }
+        // In this order: who has waited for the end finds nobody who takes more.
+        drop(pieces);
         drop(done);
     };
     thread::Builder::new().name("recording".into()).spawn(write).context("cannot start a thread")?;
