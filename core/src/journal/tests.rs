@@ -150,6 +150,31 @@ fn what_was_recorded_is_what_is_replayed() {
     }
 }
 
+/// A session's id is in what the server answers and in what the client asks next.
+#[test]
+fn a_polling_session_goes_on_in_a_redacted_journal() {
+    let mut scene = Scene::new(ServerConfig::default(), SECRETS);
+    let ask = |scene: &mut Scene, conn: u64, line: &str, body: &str| {
+        let conn = ConnId(conn);
+        if !scene.told.iter().any(|(to, _)| *to == conn) {
+            let remote = "198.51.100.7:4".parse().unwrap();
+            scene.input(Input::Accepted { conn, listener: ListenerId(0), remote });
+        }
+        let length = body.len();
+        let head = format!("{line} HTTP/1.1\r\nHost: signal.example\r\nContent-Length: {length}\r\n\r\n{body}");
+        scene.input(Input::Request { conn, request: request(&head) });
+    };
+    ask(&mut scene, 1, "GET /socket.io/?EIO=4&transport=polling", "");
+    let sid = scene.told(1).split('"').nth(3).unwrap().to_owned();
+    ask(&mut scene, 1, &format!("POST /socket.io/?EIO=4&transport=polling&sid={sid}"), "40");
+    assert_eq!(scene.told(1), "ok");
+    ask(&mut scene, 1, &format!("GET /socket.io/?EIO=4&transport=polling&sid={sid}"), "");
+    assert!(scene.told(1).starts_with("40"), "{}", scene.told(1));
+    for step in replay(&scene.journal()).0 {
+        assert_eq!(step.verdict, Verdict::Same, "{step:?}");
+    }
+}
+
 #[test]
 fn a_server_that_ends_by_itself_ends_its_journal() {
     struct Lent<'a>(&'a mut Vec<u8>);
