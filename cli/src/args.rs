@@ -20,7 +20,7 @@ use crate::log::LogFormat;
 use crate::runtime::Runtime;
 use crate::turn::{CredentialsArgs, IssuerArgs, PathArgs};
 use crate::url::WsUrl;
-use crate::{peer, signal, turn};
+use crate::{peer, replay, signal, turn};
 
 const TEMPLATE: &str = "{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
 
@@ -47,6 +47,15 @@ const TURN_EXAMPLES: &str = "\
 Example:
   enishi turn-credentials --secret-file turn-secret --user alice --uris turn:turn.example:3478?transport=udp";
 
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  enishi signal --record evening.journal                until it is stopped, then
+  enishi replay evening.journal                         does it do the same again?
+  enishi replay evening.journal --explain | less        every input and what came of it";
+
+const REPLAY_AFTER: &str = "\
+Exit codes: 0 the same outputs, 1 others, 2 usage, or a file that is no journal.";
+
 const PEER_AFTER: &str = "\
 Type `help` at the prompt for the commands. Exit codes: 0 done, 1 failed, 2 usage, 3 could not connect.";
 
@@ -67,6 +76,9 @@ pub enum Command {
     /// Run a peer: data channels from a terminal or a script
     #[command(before_help = PEER_EXAMPLES, after_help = PEER_AFTER, help_template = TEMPLATE)]
     Peer(Box<PeerArgs>),
+    /// Run a journal of `enishi signal --record` through the server again, without sockets
+    #[command(before_help = REPLAY_EXAMPLES, after_help = REPLAY_AFTER, help_template = TEMPLATE)]
+    Replay(ReplayArgs),
     /// Print credentials for a TURN server that shares a secret with you
     #[command(before_help = TURN_EXAMPLES, help_template = TEMPLATE)]
     TurnCredentials(CredentialsArgs),
@@ -114,6 +126,14 @@ pub struct SignalArgs {
     #[command(flatten)]
     pub turn: IssuerArgs,
 
+    /// Write all inputs to a new file, for `enishi replay`, with pseudonyms for what is said
+    #[arg(long, value_name = "FILE", env = "ENISHI_RECORD")]
+    pub record: Option<PathBuf>,
+
+    /// Record as it is: addresses, SDP, tokens, secrets
+    #[arg(long, env = "ENISHI_RECORD_SECRETS", requires = "record", hide_short_help = true)]
+    pub record_secrets: bool,
+
     /// TOML file with any of these flags as keys; flags and the environment come first
     #[arg(long, value_name = "FILE", env = "ENISHI_CONFIG")]
     pub config: Option<PathBuf>,
@@ -131,6 +151,21 @@ pub struct SignalArgs {
 
     #[command(flatten)]
     pub limits: LimitFlags,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ReplayArgs {
+    /// The journal
+    #[arg(value_name = "FILE")]
+    pub journal: PathBuf,
+
+    /// Stop after this many inputs
+    #[arg(long, value_name = "N")]
+    pub until: Option<u64>,
+
+    /// Print each input and the outputs that it caused
+    #[arg(long)]
+    pub explain: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -259,6 +294,7 @@ pub fn run(typed: Typed) -> Result<u8, Failure> {
     match typed.cli.command {
         Command::Signal(args) => signal::run(*args, &typed.settings),
         Command::Peer(args) => peer::run(*args),
+        Command::Replay(args) => replay::run(&args),
         Command::TurnCredentials(args) => turn::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -231,8 +231,16 @@ fn plain(value: &DeValue<'_>) -> Option<String> {
 
 /// clap's id of a flag: derived ones have underscores.
 fn id(flag: &str) -> String {
-    let derived =
-        ["allow-origin", "ice-server", "token-file", "log-format", "turn-secret-file", "turn-uri", "turn-ttl"];
+    let derived = [
+        "allow-origin",
+        "ice-server",
+        "token-file",
+        "log-format",
+        "record-secrets",
+        "turn-secret-file",
+        "turn-uri",
+        "turn-ttl",
+    ];
     if derived.contains(&flag) { flag.replace('-', "_") } else { flag.to_owned() }
 }
 

@@ -77,9 +77,14 @@ impl<C> Clone for Handle<C> {
 
 /// Reads the clock and the operating system's randomness: what a machine is started with.
 pub fn start() -> anyhow::Result<(std::time::Instant, std::time::Duration, [u8; 32])> {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| anyhow::anyhow!("the system gives no random numbers: {error}"))?;
-    Ok((std::time::Instant::now(), unix_time(), seed))
+    Ok((std::time::Instant::now(), unix_time(), random()?))
+}
+
+/// From the operating system.
+pub fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("the system gives no random numbers: {error}"))?;
+    Ok(bytes)
 }
 
 /// Time since the Unix epoch.

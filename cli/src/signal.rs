@@ -1,12 +1,15 @@
 //! `enishi signal`: the server.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use enishi_core::dialect::Family;
+use enishi_core::journal::{Recorded, Secrecy};
+use enishi_core::machine::Machine;
 use enishi_core::server::{Listener, Server, ServerCommand, ServerConfig, ServerNotice};
 
 use crate::args::{self, Logging, SignalArgs};
@@ -15,6 +18,7 @@ use crate::ending::{self, Terminal};
 use crate::failure::{DONE, Failure};
 use crate::log::{self, LogFormat};
 use crate::output::{self, Lines};
+use crate::record;
 use crate::runtime::{self, Driver, Runtime};
 use crate::sockets;
 use crate::turn;
@@ -74,17 +78,44 @@ pub fn run(args: SignalArgs, settings: &[Setting]) -> Result<u8, Failure> {
         token,
         test_echo: args.test_echo,
     };
-    let server = Server::new(now, unix, seed, config);
-    let (driver, handle) =
-        Driver::new(args.runtime, server, listeners, Vec::new()).context("cannot start the driver")?;
+    let serving = Serving { runtime: args.runtime, logging: args.logging, listeners, addresses, lines: lines.clone() };
+    let ran = match &args.record {
+        None => serve(Server::new(now, unix, seed, config), serving),
+        Some(path) => {
+            let (tape, recording) = record::start(path)?;
+            let secrecy = secrecy(args.record_secrets, path)?;
+            let ran = serve(Recorded::new(now, unix, seed, config, secrecy, tape), serving);
+            recording.finish(FLUSH);
+            ran
+        }
+    };
+    lines.flush(FLUSH);
+    ran.map(|()| DONE)
+}
+
+/// What a server needs besides itself.
+struct Serving {
+    runtime: Runtime,
+    logging: Logging,
+    listeners: Vec<TcpListener>,
+    addresses: Vec<Listener>,
+    lines: Lines,
+}
+
+fn serve<M>(server: M, serving: Serving) -> Result<(), Failure>
+where
+    M: Machine<Command = ServerCommand, Notice = ServerNotice>,
+{
+    let Serving { runtime, logging, listeners, addresses, lines } = serving;
+    let (driver, handle) = Driver::new(runtime, server, listeners, Vec::new()).context("cannot start the driver")?;
     ending::on_signal(Terminal::save(), move || {
         tracing::info!("stopping: clients are told to come back; a second signal ends at once");
         handle.send(ServerCommand::Drain);
     })
     .context("cannot watch for signals")?;
-    let format = args.logging.log_format;
+    let format = logging.log_format;
     // Who reads this may send a signal at once, and it has to be a graceful end already.
-    announce(args.runtime, &args.logging, &addresses, &lines);
+    announce(runtime, &logging, &addresses, &lines);
     let ran = driver.run(|notice| match notice {
         ServerNotice::Trace(trace) => {
             log::trace(format, &trace);
@@ -92,9 +123,18 @@ pub fn run(args: SignalArgs, settings: &[Setting]) -> Result<u8, Failure> {
         }
         ServerNotice::Drained => ControlFlow::Break(()),
     });
-    lines.flush(FLUSH);
-    ran.context("the driver failed")?;
-    Ok(DONE)
+    Ok(ran.context("the driver failed")?)
+}
+
+/// What of a run is written to its journal.
+fn secrecy(open: bool, path: &Path) -> anyhow::Result<Secrecy> {
+    if open {
+        let shown = path.display();
+        tracing::warn!("{shown} will hold addresses, SDP, tokens and secrets: give it to nobody");
+        return Ok(Secrecy::Open);
+    }
+    let key = [u64::from_ne_bytes(runtime::random()?), u64::from_ne_bytes(runtime::random()?)];
+    Ok(Secrecy::Redacted { key, seed: runtime::random()? })
 }
 
 /// Where to listen: for everybody where the flags say so, and with `--compat` for each system where its clients look.

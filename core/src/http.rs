@@ -67,10 +67,10 @@ impl Request {
 }
 
 /// What is wrong with a request that cannot be parsed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HeadError {
     /// Not HTTP/1.1, or ambiguous: answered with 400.
-    Malformed(&'static str),
+    Malformed(Cow<'static, str>),
     /// Head longer than [`crate::limits::HEAD_BYTES`] or [`crate::limits::HEAD_LINES`]: answered with 431.
     TooLarge,
     /// Body longer than [`crate::limits::BODY_BYTES`]: answered with 413.
@@ -105,7 +105,7 @@ pub struct Response {
 
 impl HeadError {
     /// The answer to it. The connection closes, because nobody knows where the next request would begin.
-    pub fn response(self) -> Response {
+    pub fn response(&self) -> Response {
         let (status, text) = match self {
             HeadError::Malformed(why) => (400, format!("bad request: {why}\n")),
             HeadError::TooLarge => (

@@ -57,10 +57,14 @@ pub struct Bench {
 impl Bench {
     /// A fresh server.
     pub fn new(config: ServerConfig) -> Self {
+        Bench::starting(Duration::from_secs(1_795_196_520), [7; 32], config)
+    }
+
+    /// A fresh server, started at this Unix time and with this seed.
+    pub fn starting(unix: Duration, seed: [u8; 32], config: ServerConfig) -> Self {
         let now = Instant::now();
-        let unix = Duration::from_secs(1_795_196_520);
         Bench {
-            server: Server::new(now, unix, [7; 32], config),
+            server: Server::new(now, unix, seed, config),
             now,
             readers: BTreeMap::new(),
             traces: Vec::new(),
@@ -188,6 +192,11 @@ impl Bench {
     /// Asks the server to shut down.
     pub fn drain(&mut self) {
         self.input(Input::Command(ServerCommand::Drain));
+    }
+
+    /// The connections of clients that have something to take, in order.
+    pub fn known(&self) -> Vec<ConnId> {
+        self.got.keys().copied().collect()
     }
 
     /// What a client saw since the last time.

@@ -11,6 +11,7 @@ mod e2e;
 mod enishi_v1;
 mod hub;
 mod interop;
+mod journal;
 mod limits;
 mod ports;
 mod relays;
