@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use anyhow::Context;
 use enishi_core::clock::rfc3339;
+use enishi_core::escape::Escaped;
 use enishi_core::http::{HeadError, Request, Response};
 use enishi_core::journal::{Kind, Replay, Step, Verdict};
 use enishi_core::machine::{CloseReason, Frame, Input, Output};
 use enishi_core::server::{ServerCommand, ServerNotice};
-use enishi_core::trace::Escaped;
 
 use crate::args::ReplayArgs;
 use crate::failure::{DONE, FAILED, Failure};

@@ -1,7 +1,7 @@
 //! Journals of real runs: what two drivers did with real sockets is what the machine does without any.
 
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -22,12 +22,12 @@ fn file(name: &str) -> PathBuf {
     path
 }
 
-fn record(runtime: Runtime, path: &PathBuf, more: &[&str]) -> Server {
+fn record(runtime: Runtime, path: &Path, more: &[&str]) -> Server {
     let arguments = [&["--record", path.to_str().unwrap()], more].concat();
     Server::start_with(runtime, SocketAddr::from(([127, 0, 0, 1], 0)), &arguments)
 }
 
-fn replay(path: &PathBuf, more: &[&str]) -> Output {
+fn replay(path: &Path, more: &[&str]) -> Output {
     let mut command: Command = enishi();
     command.arg("replay").arg(path).args(more).output().unwrap()
 }
