@@ -66,10 +66,10 @@ impl Request {
 }
 
 /// What is wrong with a request that cannot be parsed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HeadError {
     /// Not HTTP/1.1, or ambiguous: answered with 400.
-    Malformed(&'static str),
+    Malformed(Cow<'static, str>),
     /// Head longer than [`crate::limits::HEAD_BYTES`] or [`crate::limits::HEAD_LINES`]: answered with 431.
     TooLarge,
     /// Body longer than [`crate::limits::BODY_BYTES`]: answered with 413.

@@ -14,6 +14,7 @@
 //! 2. [`dialect`]: frames to and from the neutral words
 //! 3. [`http`]: heads, routes, answers
 //! 4. [`server`] and [`agent`]: the machines
+//! 5. [`journal`]: a server's run, recorded and replayed
 
 // Tests may read a clock and keep shared state; the same sources are checked without `cfg(test)` too.
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_types))]
@@ -27,6 +28,7 @@ pub mod escape;
 pub mod http;
 pub mod hub;
 pub mod ids;
+pub mod journal;
 pub mod limits;
 pub mod machine;
 pub mod peer;

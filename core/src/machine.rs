@@ -130,7 +130,7 @@ pub enum CloseReason {
 }
 
 /// What happened.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input<'a, C> {
     /// The deadline of [`Machine::poll_timeout`] has come, or may have.
     Timeout,

@@ -31,6 +31,11 @@ impl Secret {
         Secret(secret.as_ref().into())
     }
 
+    /// What was wrapped, for a journal that holds secrets.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Credentials for `user` that hold until `expires`, in seconds of Unix time.
     pub fn mint(&self, user: &str, expires: u64) -> Credentials {
         let username = format!("{expires}:{user}");

@@ -30,7 +30,7 @@ fn parse_request(bytes: &[u8]) -> Result<Option<(Request, usize)>, HeadError> {
     check_hosts(&request, minor)?;
     if minor == 0 {
         if !matches!(request.method.as_str(), "GET" | "HEAD") || length > 0 {
-            return Err(HeadError::Malformed("only GET and HEAD without a body are taken in HTTP/1.0"));
+            return Err(HeadError::Malformed("only GET and HEAD without a body are taken in HTTP/1.0".into()));
         }
         // RFC 9110, 7.8: `Upgrade` in an HTTP/1.0 request is ignored.
         request.headers.retain(|(name, _)| name != "upgrade");
@@ -53,11 +53,11 @@ fn head_end(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
             return Err(HeadError::TooLarge);
         }
         if (before == b'\r') != (byte == b'\n') {
-            return Err(HeadError::Malformed("a line must end in CR LF"));
+            return Err(HeadError::Malformed("a line must end in CR LF".into()));
         }
         match byte {
             b'\n' if line_length == 0 && lines == 0 => {
-                return Err(HeadError::Malformed("an empty line where a request was expected"));
+                return Err(HeadError::Malformed("an empty line where a request was expected".into()));
             }
             b'\n' if line_length == 0 => return Ok(Some(position.saturating_add(1))),
             b'\n' => {
@@ -66,7 +66,7 @@ fn head_end(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
             }
             b'\r' => {}
             b' ' | b'\t' if line_length == 0 => {
-                return Err(HeadError::Malformed("a line must not begin with a space"));
+                return Err(HeadError::Malformed("a line must not begin with a space".into()));
             }
             b'\t' | b' '..=b'~' => {
                 // The request line is none of the header lines.
@@ -75,7 +75,7 @@ fn head_end(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
                 }
                 line_length = line_length.saturating_add(1);
             }
-            _ => return Err(HeadError::Malformed("only visible ASCII is allowed in a request head")),
+            _ => return Err(HeadError::Malformed("only visible ASCII is allowed in a request head".into())),
         }
         before = byte;
     }
@@ -88,15 +88,15 @@ fn parse_head(head: &[u8]) -> Result<(Request, u8), HeadError> {
     let mut parsed = httparse::Request::new(&mut lines);
     match parsed.parse(head) {
         Ok(httparse::Status::Complete(_)) => {}
-        Ok(httparse::Status::Partial) => return Err(HeadError::Malformed("the request head ends too early")),
+        Ok(httparse::Status::Partial) => return Err(HeadError::Malformed("the request head ends too early".into())),
         Err(error) => return Err(explain(error)),
     }
     let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
-        return Err(HeadError::Malformed("the request line is not complete"));
+        return Err(HeadError::Malformed("the request line is not complete".into()));
     };
     // Neither a proxy's absolute URL nor `*` nor a fragment (RFC 9112, 3.2.1).
     if !target.starts_with('/') || target.contains('#') {
-        return Err(HeadError::Malformed("the target must be a path that begins with /"));
+        return Err(HeadError::Malformed("the target must be a path that begins with /".into()));
     }
     let (path, query) = match target.split_once('?') {
         Some((path, query)) => (path, Some(query)),
@@ -104,7 +104,8 @@ fn parse_head(head: &[u8]) -> Result<(Request, u8), HeadError> {
     };
     let mut headers = Vec::with_capacity(parsed.headers.len());
     for line in parsed.headers.iter() {
-        let value = std::str::from_utf8(line.value).map_err(|_| HeadError::Malformed("a header value is not ASCII"))?;
+        let value =
+            std::str::from_utf8(line.value).map_err(|_| HeadError::Malformed("a header value is not ASCII".into()))?;
         headers.push((line.name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned()));
     }
     let request = Request {
@@ -121,11 +122,11 @@ fn parse_head(head: &[u8]) -> Result<(Request, u8), HeadError> {
 fn explain(error: httparse::Error) -> HeadError {
     match error {
         httparse::Error::TooManyHeaders => HeadError::TooLarge,
-        httparse::Error::Version => HeadError::Malformed("only HTTP/1.1 is spoken here"),
-        httparse::Error::HeaderName => HeadError::Malformed("a header name is not a token"),
-        httparse::Error::HeaderValue => HeadError::Malformed("a header value has a forbidden character"),
+        httparse::Error::Version => HeadError::Malformed("only HTTP/1.1 is spoken here".into()),
+        httparse::Error::HeaderName => HeadError::Malformed("a header name is not a token".into()),
+        httparse::Error::HeaderValue => HeadError::Malformed("a header value has a forbidden character".into()),
         httparse::Error::Token | httparse::Error::NewLine | httparse::Error::Status => {
-            HeadError::Malformed("the request line is not METHOD TARGET HTTP/1.1")
+            HeadError::Malformed("the request line is not METHOD TARGET HTTP/1.1".into())
         }
     }
 }
@@ -133,15 +134,15 @@ fn explain(error: httparse::Error) -> HeadError {
 /// The length of the body (RFC 9112, 6.3), of which only the unambiguous cases are taken.
 fn body_length(request: &Request) -> Result<usize, HeadError> {
     if request.header("transfer-encoding").is_some() {
-        return Err(HeadError::Malformed("Transfer-Encoding is not taken, send Content-Length"));
+        return Err(HeadError::Malformed("Transfer-Encoding is not taken, send Content-Length".into()));
     }
     let mut lengths = request.headers.iter().filter(|(name, _)| name == "content-length").map(|(_, value)| value);
     let Some(first) = lengths.next() else { return Ok(0) };
     if lengths.any(|other| other != first) {
-        return Err(HeadError::Malformed("Content-Length is given twice with different values"));
+        return Err(HeadError::Malformed("Content-Length is given twice with different values".into()));
     }
     if first.is_empty() || !first.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(HeadError::Malformed("Content-Length is not a number"));
+        return Err(HeadError::Malformed("Content-Length is not a number".into()));
     }
     // All digits, so what does not parse is too large for the type.
     match first.parse() {
@@ -155,13 +156,13 @@ fn check_hosts(request: &Request, minor: u8) -> Result<(), HeadError> {
     let mut hosts = request.headers.iter().filter(|(name, _)| name == "host").map(|(_, value)| value);
     let first = hosts.next();
     if hosts.next().is_some() {
-        return Err(HeadError::Malformed("Host is given twice"));
+        return Err(HeadError::Malformed("Host is given twice".into()));
     }
     match first {
         None if minor == 0 => Ok(()),
-        None => Err(HeadError::Malformed("Host is missing")),
+        None => Err(HeadError::Malformed("Host is missing".into())),
         Some(host) if host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_~:[]%".contains(&byte)) => Ok(()),
-        Some(_) => Err(HeadError::Malformed("Host is not a name with an optional port")),
+        Some(_) => Err(HeadError::Malformed("Host is not a name with an optional port".into())),
     }
 }
 

@@ -48,6 +48,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "turn",
         ],
     ),
+    // Ring 5: a server's run.
+    ("journal", &["dialect", "http", "limits", "machine", "server", "turn"]),
 ];
 
 /// A longer file wants to be two.
