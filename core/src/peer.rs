@@ -514,8 +514,12 @@ impl Peer {
     /// When [`Peer::timeout`] is due next.
     pub fn next_timeout(&self) -> Option<Instant> {
         self.rtc.as_ref()?;
-        let closing = self.closing.map(|(Closing::Flushing(at) | Closing::Leaving(at))| at);
-        [Some(self.wake), self.recovery.next(), closing].into_iter().flatten().min()
+        // Once it closes, nobody looks after a lost path.
+        let own = match self.closing {
+            Some(Closing::Flushing(at) | Closing::Leaving(at)) => Some(at),
+            None => self.recovery.next(),
+        };
+        [Some(self.wake), own].into_iter().flatten().min()
     }
 
     /// Where the connection stands.

@@ -346,6 +346,18 @@ fn another_certificate_is_another_connection() {
 }
 
 #[test]
+fn a_connection_that_closes_while_its_path_falls_silent_comes_to_rest() {
+    let (mut world, chat) = World::connected(22);
+    world.path = false;
+    world.run(Duration::from_millis(7_500));
+    world.send(ALICE, chat, &text("never acknowledged")).unwrap();
+    world.act(ALICE, |peer, now, out| peer.close(now, out));
+    // Nobody looks after the path any more; `step` asserts that no deadline of it is left to spin on.
+    world.run(Duration::from_secs(10));
+    assert!(world.has(ALICE, &PeerEffect::State(PeerState::Closed)));
+}
+
+#[test]
 fn a_browsers_offer_is_answered_and_a_panic_in_str0m_ends_only_that_peer() {
     let offer = include_str!("testdata/chromium-offer.sdp").to_owned();
     let mut world = World::new(21);
