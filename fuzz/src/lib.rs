@@ -9,10 +9,12 @@ mod datagram;
 mod dialect;
 mod http;
 mod hub;
+mod journal;
 mod peer_sdp;
 
 pub use datagram::datagram;
 pub use dialect::dialect;
 pub use http::http;
 pub use hub::hub;
+pub use journal::journal;
 pub use peer_sdp::peer_sdp;

@@ -37,3 +37,8 @@ fn peer_sdp() {
 fn datagram() {
     replay("datagram", enishi_fuzz::datagram);
 }
+
+#[test]
+fn journal() {
+    replay("journal", enishi_fuzz::journal);
+}
