@@ -12,6 +12,7 @@ mod enishi_v1;
 mod hub;
 mod interop;
 mod limits;
+mod network;
 mod relays;
 mod rooms;
 mod socketio;
