@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use enishi_core::agent::{Agent, AgentCommand, AgentConfig, AgentNotice, Role};
 use enishi_core::dialect::Dialect;
-use enishi_core::machine::{CloseReason, ConnId, Input, Machine, Utf8Bytes};
+use enishi_core::limits::Limits;
+use enishi_core::machine::{CloseReason, ConnId, Deadline, Input, Machine, Utf8Bytes};
 use enishi_core::peer::{ChannelSpec, Crypto};
 use enishi_core::server::{Server, ServerCommand, ServerConfig};
 use enishi_core::signal::{Name, Payload, RoomName};
@@ -114,6 +115,9 @@ pub struct World {
     start: Instant,
     rng: fastrand::Rng,
     server: Option<Server>,
+    limits: Limits,
+    /// If the last step was a deadline: whose, and the next one.
+    pub progress: Option<(Who, Deadline)>,
     agents: Vec<Agent>,
     /// Agents that nothing happens to any more.
     crashed: BTreeSet<usize>,
@@ -162,6 +166,8 @@ impl World {
             start,
             rng: fastrand::Rng::with_seed(seed),
             server: None,
+            limits: Limits::default(),
+            progress: None,
             agents: Vec::new(),
             crashed: BTreeSet::new(),
             configs: Vec::new(),
@@ -196,6 +202,7 @@ impl World {
     /// The same with this configuration.
     pub fn start_server_with(&mut self, config: ServerConfig) {
         let seed = self.seed();
+        self.limits = config.limits.clone();
         self.server = Some(Server::new(self.now, self.unix(), seed, config));
     }
 
@@ -213,6 +220,11 @@ impl World {
     /// The server, unless it is dead.
     pub fn server(&self) -> Option<&Server> {
         self.server.as_ref()
+    }
+
+    /// The bounds of the server that was started last.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// An agent.
@@ -349,13 +361,16 @@ impl World {
         let end = self.now + limit;
         while !so(self) {
             assert!(self.step(end), "not within {limit:?}: {what}\n{}", self.story());
+            self.assert_progress();
         }
     }
 
     /// Runs for this long.
     pub fn run(&mut self, time: Duration) {
         let end = self.now + time;
-        while self.step(end) {}
+        while self.step(end) {
+            self.assert_progress();
+        }
         self.now = end;
     }
 
@@ -395,6 +410,7 @@ impl World {
 
     /// The next thing that happens; `false` if that is after `end`.
     pub fn step(&mut self, end: Instant) -> bool {
+        self.progress = None;
         let timeout = self.next_timeout();
         let packet = self.packets.first_key_value().map(|(key, _)| *key);
         match (timeout, packet) {
@@ -410,7 +426,7 @@ impl World {
                     Who::Agent(index) => self.give_agent(index, Input::Timeout),
                     _ => self.give_server(Input::Timeout),
                 }
-                self.assert_progress(who);
+                self.progress = self.next_deadline(who).map(|deadline| (who, deadline));
             }
             _ => return false,
         }
@@ -426,13 +442,16 @@ impl World {
         agents.chain(server).map(awake).min()
     }
 
-    fn assert_progress(&self, who: Who) {
-        let deadline = match who {
+    fn next_deadline(&self, who: Who) -> Option<Deadline> {
+        match who {
             Who::Agent(index) => self.agents[index].poll_timeout(),
             _ => self.server.as_ref().and_then(Machine::poll_timeout),
-        };
-        if let Some(deadline) = deadline {
-            assert!(deadline.at > self.now, "I6: {who:?} makes no progress: {}", deadline.why);
+        }
+    }
+
+    fn assert_progress(&self) {
+        if let Some((who, deadline)) = self.progress {
+            assert!(deadline.at > self.now, "{who:?} makes no progress: {}", deadline.why);
         }
     }
 

@@ -15,6 +15,7 @@ mod limits;
 mod network;
 mod relays;
 mod rooms;
+mod sim;
 mod socketio;
 mod socketio_clients;
 mod tidy;
