@@ -10,9 +10,11 @@ mod dialect;
 mod http;
 mod hub;
 mod peer_sdp;
+mod world;
 
 pub use datagram::datagram;
 pub use dialect::dialect;
 pub use http::http;
 pub use hub::hub;
 pub use peer_sdp::peer_sdp;
+pub use world::world;

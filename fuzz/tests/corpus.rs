@@ -37,3 +37,8 @@ fn peer_sdp() {
 fn datagram() {
     replay("datagram", enishi_fuzz::datagram);
 }
+
+#[test]
+fn world() {
+    replay("world", enishi_fuzz::world);
+}
