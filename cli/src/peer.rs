@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use enishi_core::agent::{self, Agent, AgentCommand, AgentConfig, AgentNotice};
 use enishi_core::dialect::{Dialect, Rooms};
-use enishi_core::peer::{ChannelSpec, PeerState};
+use enishi_core::peer::{ChannelSpec, Crypto, PeerState};
 use enishi_core::signal::Name;
 use enishi_core::turn::{Credentials, TurnUri};
 
@@ -362,6 +362,7 @@ fn configure(args: &PeerArgs, udp: &[UdpSocket]) -> Result<(AgentConfig, Vec<Str
         turn,
         relay_only: args.path.ice_policy == IcePolicy::Relay,
         channel_buffer_bytes: args.channel_buffer,
+        crypto: Crypto::default(),
         greet: args.greet,
         chatter: args.chatter,
     };

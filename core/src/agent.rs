@@ -27,7 +27,7 @@ use crate::dialect::Dialect;
 use crate::dialect::socketio::EVERYONE;
 use crate::ids::Secrets;
 use crate::machine::{Deadline, Input, Machine, Output};
-use crate::peer::{ChannelSpec, PeerFault, PeerState, PeerStats};
+use crate::peer::{ChannelSpec, Crypto, PeerFault, PeerState, PeerStats};
 use crate::signal::{Command, Envelope, Event, Letter, Name, Payload, Refusal, Resumed, RoomName, Signal, To};
 use crate::turn::{Credentials, TurnServer, TurnUri};
 
@@ -70,6 +70,8 @@ pub struct AgentConfig {
     pub relay_only: bool,
     /// As [`crate::peer::PeerConfig::channel_buffer_bytes`].
     pub channel_buffer_bytes: usize,
+    /// As [`crate::peer::PeerConfig::crypto`].
+    pub crypto: Crypto,
     /// Whether to send three greetings to each peer, as conic's own peers do.
     pub greet: bool,
     /// How often to send a random text to each peer, as Tony Bai's own peers do.
@@ -302,6 +304,7 @@ impl Agent {
             relay_only: config.relay_only,
             channel: config.channel,
             channel_buffer_bytes: config.channel_buffer_bytes,
+            crypto: config.crypto,
             told_of_absence: config.dialect == Dialect::Enishi,
             asked_to_offer: config.dialect == Dialect::Zenn,
         };

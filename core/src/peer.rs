@@ -24,9 +24,11 @@ mod tests;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use str0m::channel::ChannelId;
+use str0m::crypto::CryptoProvider;
 use str0m::error::SctpError;
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Input, Rtc, RtcConfig, RtcError};
@@ -62,7 +64,14 @@ pub struct PeerConfig {
     pub hosts: Vec<SocketAddr>,
     /// Bytes held for sending on data channels before [`SendError::Full`].
     pub channel_buffer_bytes: usize,
+    /// Where cryptography comes from.
+    pub crypto: Crypto,
 }
+
+/// Where a connection's cryptography comes from: str0m's own, by default. Simulations bring one whose handshake is the
+/// same every time.
+#[derive(Debug, Clone, Default)]
+pub struct Crypto(pub Option<Arc<CryptoProvider>>);
 
 /// A data channel of one peer connection. Never reused within it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -254,6 +263,9 @@ impl Peer {
             .set_sctp_max_message_size(limits::CHANNEL_MESSAGE_BYTES as u32)
             .set_fingerprint_verification(true);
         setup.set_max_stun_rto(STUN_RTO_MAX);
+        if let Some(provider) = config.crypto.0.clone() {
+            setup = setup.set_crypto_provider(provider);
+        }
         let mut rtc = setup.build(now);
         let local_fingerprint = rtc.direct_api().local_dtls_fingerprint().to_string();
         let channels = Channels::new(config.channel_buffer_bytes);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use enishi_core::limits;
-use enishi_core::peer::{ChannelKey, ChannelSpec, Peer, PeerConfig, PeerEffect, PeerFault, PeerState};
+use enishi_core::peer::{ChannelKey, ChannelSpec, Crypto, Peer, PeerConfig, PeerEffect, PeerFault, PeerState};
 use enishi_core::signal::{Payload, Signal};
 
 use crate::contained;
@@ -245,5 +245,5 @@ fn address(who: usize) -> SocketAddr {
 
 fn config(who: usize) -> PeerConfig {
     let (polite, hosts) = (who == 1, vec![address(who)]);
-    PeerConfig { polite, hosts, channel_buffer_bytes: limits::CHANNEL_BUFFER_BYTES }
+    PeerConfig { polite, hosts, channel_buffer_bytes: limits::CHANNEL_BUFFER_BYTES, crypto: Crypto::default() }
 }

@@ -11,6 +11,7 @@ mod http;
 mod hub;
 mod journal;
 mod peer_sdp;
+mod world;
 
 pub use datagram::datagram;
 pub use dialect::dialect;
@@ -18,3 +19,4 @@ pub use http::http;
 pub use hub::hub;
 pub use journal::journal;
 pub use peer_sdp::peer_sdp;
+pub use world::world;

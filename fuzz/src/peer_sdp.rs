@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use enishi_core::limits;
-use enishi_core::peer::{ChannelSpec, Peer, PeerConfig, PeerEffect, PeerFault, PeerState};
+use enishi_core::peer::{ChannelSpec, Crypto, Peer, PeerConfig, PeerEffect, PeerFault, PeerState};
 use enishi_core::signal::{Candidate, Signal};
 
 use crate::contained;
@@ -222,7 +222,12 @@ fn edit(text: &mut String, kind: u8, arguments: &[u8]) {
 
 fn config(who: u8) -> PeerConfig {
     let hosts = vec![([10, 0, 0, 1 + who], 5000).into()];
-    PeerConfig { polite: who == 0, hosts, channel_buffer_bytes: limits::CHANNEL_BUFFER_BYTES }
+    PeerConfig {
+        polite: who == 0,
+        hosts,
+        channel_buffer_bytes: limits::CHANNEL_BUFFER_BYTES,
+        crypto: Crypto::default(),
+    }
 }
 
 fn channel(label: &str) -> ChannelSpec {

@@ -42,3 +42,8 @@ fn datagram() {
 fn journal() {
     replay("journal", enishi_fuzz::journal);
 }
+
+#[test]
+fn world() {
+    replay("world", enishi_fuzz::world);
+}

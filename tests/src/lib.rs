@@ -2,6 +2,9 @@
 
 pub mod bench_server;
 pub mod hub_model;
+pub mod net;
+pub mod null_dtls;
 pub mod process;
+pub mod sim;
 pub mod turn_server;
 pub mod world;

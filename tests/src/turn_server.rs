@@ -66,7 +66,9 @@ impl VirtualTurn {
         let time = Nanos::from_nanos(i64::try_from((now - self.start).as_nanos()).expect("less than three centuries"));
         let is_from_peer = to != ADDRESS;
         let answer = self.server.recv(Transmit::new(bytes, TransportType::Udp, from, to), time);
-        let mut sent: Vec<Datagram> = answer.map(build).into_iter().collect();
+        // turn-server-proto 0.7 addresses its answers to Binding requests to itself.
+        let to_asker = |(sender, to, bytes): Datagram| (sender, if to == ADDRESS { from } else { to }, bytes);
+        let mut sent: Vec<Datagram> = answer.map(build).map(to_asker).into_iter().collect();
         self.passed_on += u64::from(is_from_peer) * sent.len() as u64;
         for _ in 0..100 {
             match self.server.poll(time) {

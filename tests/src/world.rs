@@ -1,23 +1,30 @@
 //! A server, agents and the network between them, in one thread and in virtual time, from one seed.
 //!
-//! WebSockets are pipes with a delay. Datagrams are delayed, jittered (so they overtake each other) and lost as
-//! [`Path`] says. Machines are given exactly the inputs that a driver would give them.
+//! Datagrams go through a [`Network`], where hosts have links and NATs of their own, and between those as [`Path`]
+//! says. WebSockets are pairs of pipes, see `wires`. Machines are given exactly the inputs that a driver would give.
+//! Besides agents there are raw clients, which say what they are told to say.
+
+mod wires;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use enishi_core::agent::{Agent, AgentCommand, AgentConfig, AgentNotice, Role};
 use enishi_core::dialect::Dialect;
-use enishi_core::http::{self, Parsed};
-use enishi_core::machine::{CloseReason, ConnId, DialId, Frame, Input, ListenerId, Machine, Output, Utf8Bytes};
-use enishi_core::peer::ChannelSpec;
-use enishi_core::server::{Server, ServerCommand, ServerConfig, ServerNotice};
+use enishi_core::limits::Limits;
+use enishi_core::machine::{CloseReason, ConnId, Deadline, Input, Machine, Utf8Bytes};
+use enishi_core::peer::{ChannelSpec, Crypto};
+use enishi_core::server::{Server, ServerCommand, ServerConfig};
 use enishi_core::signal::{Name, Payload, RoomName};
 
-use crate::bench_server::upgrade_request;
+use crate::net::nat::{Behaviour, Nat};
+use crate::net::{HEADER_BYTES, Network};
+use crate::null_dtls;
 use crate::turn_server::VirtualTurn;
+pub use crate::world::wires::WireFault;
+use crate::world::wires::{Wire, Wired};
 
 /// Unix time at the start of every run.
 const EPOCH: Duration = Duration::from_secs(1_795_196_520);
@@ -43,25 +50,59 @@ impl Default for Path {
 }
 
 /// Who is in the world.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Who {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Who {
+    /// The server.
     Server,
+    /// An agent, by its number.
     Agent(usize),
+    /// A raw client, by its number.
+    Raw(usize),
 }
 
 /// What is on its way.
 #[derive(Debug)]
 enum Packet {
-    ToServer(Input<'static, ServerCommand>),
-    ToAgent(usize, Input<'static, AgentCommand>),
+    /// To the server, over a WebSocket.
+    Up(ConnId, Wired),
+    /// The server reads on.
+    ReadOn(ConnId),
+    /// To its client.
+    Down(ConnId, Wired),
+    /// The server's own kernel tells it.
+    ServerTold(Input<'static, ServerCommand>),
+    /// A client's own kernel tells it.
+    ClientTold(Who, Input<'static, AgentCommand>),
+    /// A datagram on its way to where `to` is.
     Datagram { from: SocketAddr, to: SocketAddr, bytes: Vec<u8> },
+    /// A datagram on the last link, to the agent that has `to`.
+    Last { from: SocketAddr, to: SocketAddr, bytes: Vec<u8> },
 }
 
-/// A WebSocket. Both machines call it by the same id.
-#[derive(Debug)]
-struct Wire {
-    agent: usize,
-    dial: DialId,
+/// A client that says what it is told to say.
+#[derive(Debug, Default)]
+pub struct Raw {
+    /// Its connection, while it has one.
+    pub conn: Option<ConnId>,
+    /// The texts that it got.
+    pub got: Vec<String>,
+}
+
+/// What went over the network, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Datagrams sent.
+    pub datagrams: u64,
+    /// Their bytes with headers.
+    pub datagram_bytes: u64,
+    /// Datagrams that did not arrive.
+    pub lost: u64,
+    /// WebSocket messages, both ways.
+    pub messages: u64,
+    /// Their payload bytes.
+    pub message_bytes: u64,
+    /// Inputs given to machines.
+    pub inputs: u64,
 }
 
 /// Everybody.
@@ -74,11 +115,30 @@ pub struct World {
     start: Instant,
     rng: fastrand::Rng,
     server: Option<Server>,
+    limits: Limits,
+    /// If the last step was a deadline: whose, and the next one.
+    pub progress: Option<(Who, Deadline)>,
     agents: Vec<Agent>,
     /// Agents that nothing happens to any more.
     crashed: BTreeSet<usize>,
+    configs: Vec<AgentConfig>,
     hosts: BTreeMap<SocketAddr, usize>,
+    raws: Vec<Raw>,
     wires: BTreeMap<ConnId, Wire>,
+    /// Until when somebody is stopped: nothing happens to them, and all of it later.
+    stopped: BTreeMap<Who, Instant>,
+    /// How far the wall clock was moved: whoever starts from now on believes it.
+    pub wall_offset: Duration,
+    /// What stands between the hosts.
+    pub net: Network,
+    /// The NAT that the next agent is behind.
+    pub next_nat: Option<Behaviour>,
+    /// The cryptography of agents that come: by default one that is the same every time.
+    pub crypto: Crypto,
+    /// What went over the network.
+    pub traffic: Traffic,
+    /// Each datagram when it was sent, if wanted: when, from, to, how long.
+    pub datagrams: Option<Vec<(Duration, SocketAddr, SocketAddr, usize)>>,
     packets: BTreeMap<(Instant, u64), Packet>,
     count: u64,
     /// Whether agents reach each other only by a TURN server, as behind symmetric NATs.
@@ -106,9 +166,20 @@ impl World {
             start,
             rng: fastrand::Rng::with_seed(seed),
             server: None,
+            limits: Limits::default(),
+            progress: None,
             agents: Vec::new(),
             crashed: BTreeSet::new(),
+            configs: Vec::new(),
             hosts: BTreeMap::new(),
+            raws: Vec::new(),
+            stopped: BTreeMap::new(),
+            wall_offset: Duration::ZERO,
+            net: Network::default(),
+            next_nat: None,
+            crypto: null_dtls::crypto(),
+            traffic: Traffic::default(),
+            datagrams: None,
             wires: BTreeMap::new(),
             packets: BTreeMap::new(),
             count: 0,
@@ -130,41 +201,77 @@ impl World {
 
     /// The same with this configuration.
     pub fn start_server_with(&mut self, config: ServerConfig) {
-        let unix = EPOCH + (self.now - self.start);
-        self.server = Some(Server::new(
-            self.now,
-            unix,
-            self.rng.u128(..).to_le_bytes().repeat(2).try_into().expect("32 bytes"),
-            config,
-        ));
+        let seed = self.seed();
+        self.limits = config.limits.clone();
+        self.server = Some(Server::new(self.now, self.unix(), seed, config));
     }
 
     /// The server's process dies: its sockets are closed by the kernel.
     pub fn kill_server(&mut self) {
         self.server = None;
+        self.stopped.remove(&Who::Server);
         for (conn, wire) in std::mem::take(&mut self.wires) {
-            self.send(WIRE_DELAY, Packet::ToAgent(wire.agent, Input::Closed { conn, reason: CloseReason::Eof }));
+            if wire.client_open {
+                self.send(WIRE_DELAY, Packet::ClientTold(wire.client, closed(conn, CloseReason::Eof)));
+            }
         }
     }
 
-    /// Cuts the signaling connection of an agent: what is on the wire is lost, both ends are told.
-    pub fn cut(&mut self, agent: usize) {
-        let cut: Vec<ConnId> = self.wires.iter().filter(|(_, w)| w.agent == agent).map(|(conn, _)| *conn).collect();
-        for conn in cut {
-            self.packets.retain(|_, packet| match packet {
-                Packet::ToServer(Input::Frame { conn: of, .. }) | Packet::ToAgent(_, Input::Frame { conn: of, .. }) => {
-                    *of != conn
-                }
-                _ => true,
-            });
-            self.hang_up(conn, CloseReason::Eof, CloseReason::Eof);
-        }
+    /// The server, unless it is dead.
+    pub fn server(&self) -> Option<&Server> {
+        self.server.as_ref()
+    }
+
+    /// The bounds of the server that was started last.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// An agent.
+    pub fn agent(&self, agent: usize) -> &Agent {
+        &self.agents[agent]
+    }
+
+    /// How many agents there are, those that crashed included.
+    pub fn agents(&self) -> usize {
+        self.agents.len()
+    }
+
+    /// Whether an agent is dead.
+    pub fn is_crashed(&self, agent: usize) -> bool {
+        self.crashed.contains(&agent)
+    }
+
+    /// How an agent was set up.
+    pub fn config(&self, agent: usize) -> &AgentConfig {
+        &self.configs[agent]
+    }
+
+    /// The address of an agent's socket.
+    pub fn host(&self, agent: usize) -> IpAddr {
+        self.configs[agent].hosts[0].ip()
     }
 
     /// An agent's process dies: the kernel closes its sockets, and nobody says goodbye.
     pub fn crash(&mut self, agent: usize) {
-        self.crashed.insert(agent);
         self.cut(agent);
+        self.crashed.insert(agent);
+        self.stopped.remove(&Who::Agent(agent));
+        self.packets.retain(|_, packet| !matches!(packet, Packet::ClientTold(who, _) if *who == Who::Agent(agent)));
+    }
+
+    /// An agent that died starts again, as it was set up.
+    pub fn restart(&mut self, agent: usize) {
+        if self.crashed.remove(&agent) {
+            let (seed, config) = (self.seed(), self.configs[agent].clone());
+            self.agents[agent] = Agent::new(self.now, self.unix(), seed, config);
+            self.give_agent(agent, Input::Timeout);
+        }
+    }
+
+    /// Stops somebody's process for so long, as SIGSTOP does: what happens to them meanwhile they learn later.
+    pub fn stop(&mut self, who: Who, time: Duration) {
+        self.stopped.insert(who, self.now + time);
     }
 
     /// An agent, which dials at once; `target` makes it offer.
@@ -186,7 +293,13 @@ impl World {
         change: impl FnOnce(&mut AgentConfig),
     ) -> usize {
         let index = self.agents.len();
-        let host = SocketAddr::from(([192, 0, 2, index as u8 + 1], 5000));
+        let nat = self.next_nat.take();
+        let number = index as u8 + 1;
+        let host = SocketAddr::from((if nat.is_some() { [10, 0, number, 1] } else { [192, 0, 2, number] }, 5000));
+        self.net.add(host.ip());
+        if let Some(behaviour) = nat {
+            self.net.put_behind(host.ip(), Nat::new([203, 0, 113, number].into(), behaviour));
+        }
         let mut config = AgentConfig {
             signal_url: "ws://127.0.0.1:3000/ws".to_owned(),
             dialect,
@@ -201,13 +314,14 @@ impl World {
             turn: Vec::new(),
             relay_only: false,
             channel_buffer_bytes: 128 * 1024,
+            crypto: self.crypto.clone(),
             greet: false,
             chatter: None,
         };
         change(&mut config);
-        let unix = EPOCH + (self.now - self.start);
-        let seed = self.rng.u128(..).to_le_bytes().repeat(2).try_into().expect("32 bytes");
-        self.agents.push(Agent::new(self.now, unix, seed, config));
+        let seed = self.seed();
+        self.agents.push(Agent::new(self.now, self.unix(), seed, config.clone()));
+        self.configs.push(config);
         self.hosts.insert(host, index);
         self.give_agent(index, Input::Timeout);
         index
@@ -215,7 +329,16 @@ impl World {
 
     /// Unix time now.
     pub fn unix(&self) -> Duration {
-        EPOCH + (self.now - self.start)
+        EPOCH + self.wall_offset + (self.now - self.start)
+    }
+
+    /// Since the beginning.
+    pub fn elapsed(&self) -> Duration {
+        self.now - self.start
+    }
+
+    fn seed(&mut self) -> [u8; 32] {
+        self.rng.u128(..).to_le_bytes().repeat(2).try_into().expect("32 bytes")
     }
 
     /// Gives an agent a command.
@@ -238,13 +361,16 @@ impl World {
         let end = self.now + limit;
         while !so(self) {
             assert!(self.step(end), "not within {limit:?}: {what}\n{}", self.story());
+            self.assert_progress();
         }
     }
 
     /// Runs for this long.
     pub fn run(&mut self, time: Duration) {
         let end = self.now + time;
-        while self.step(end) {}
+        while self.step(end) {
+            self.assert_progress();
+        }
         self.now = end;
     }
 
@@ -283,12 +409,9 @@ impl World {
     }
 
     /// The next thing that happens; `false` if that is after `end`.
-    fn step(&mut self, end: Instant) -> bool {
-        let agents = self.agents.iter().enumerate();
-        let alive = agents.filter(|(i, _)| !self.crashed.contains(i));
-        let deadlines = alive.filter_map(|(i, agent)| Some((agent.poll_timeout()?.at, i + 1)));
-        let server = self.server.as_ref().and_then(|server| Some((server.poll_timeout()?.at, 0)));
-        let timeout = deadlines.chain(server).min();
+    pub fn step(&mut self, end: Instant) -> bool {
+        self.progress = None;
+        let timeout = self.next_timeout();
         let packet = self.packets.first_key_value().map(|(key, _)| *key);
         match (timeout, packet) {
             (_, Some(key)) if key.0 <= end && timeout.is_none_or(|(at, _)| key.0 <= at) => {
@@ -300,31 +423,50 @@ impl World {
             (Some((at, who)), _) if at <= end => {
                 self.now = self.now.max(at);
                 match who {
-                    0 => self.give_server(Input::Timeout),
-                    n => self.give_agent(n - 1, Input::Timeout),
+                    Who::Agent(index) => self.give_agent(index, Input::Timeout),
+                    _ => self.give_server(Input::Timeout),
                 }
-                let who = if who == 0 { Who::Server } else { Who::Agent(who - 1) };
-                self.assert_progress(who);
+                self.progress = self.next_deadline(who).map(|deadline| (who, deadline));
             }
             _ => return false,
         }
         true
     }
 
-    fn assert_progress(&self, who: Who) {
-        let deadline = match who {
-            Who::Server => self.server.as_ref().and_then(Machine::poll_timeout),
+    fn next_timeout(&self) -> Option<(Instant, Who)> {
+        let agents = self.agents.iter().enumerate();
+        let alive = agents.filter(|(index, _)| !self.crashed.contains(index));
+        let agents = alive.filter_map(|(index, agent)| Some((agent.poll_timeout()?.at, Who::Agent(index))));
+        let server = self.server.as_ref().and_then(|server| Some((server.poll_timeout()?.at, Who::Server)));
+        let awake = |(at, who): (Instant, Who)| (self.stopped.get(&who).map_or(at, |until| at.max(*until)), who);
+        agents.chain(server).map(awake).min()
+    }
+
+    fn next_deadline(&self, who: Who) -> Option<Deadline> {
+        match who {
             Who::Agent(index) => self.agents[index].poll_timeout(),
-        };
-        if let Some(deadline) = deadline {
+            _ => self.server.as_ref().and_then(Machine::poll_timeout),
+        }
+    }
+
+    fn assert_progress(&self) {
+        if let Some((who, deadline)) = self.progress {
             assert!(deadline.at > self.now, "{who:?} makes no progress: {}", deadline.why);
         }
     }
 
     fn arrive(&mut self, packet: Packet) {
+        if let Some(until) = self.sleeps_until(&packet) {
+            self.count += 1;
+            self.packets.insert((until, self.count), packet);
+            return;
+        }
         match packet {
-            Packet::ToServer(input) => self.give_server(input),
-            Packet::ToAgent(index, input) => self.give_agent(index, input),
+            Packet::Up(conn, wired) => self.arrive_up(conn, wired),
+            Packet::ReadOn(conn) => self.read_on(conn),
+            Packet::Down(conn, wired) => self.arrive_down(conn, wired),
+            Packet::ServerTold(input) => self.give_server(input),
+            Packet::ClientTold(who, input) => self.give_client(who, input),
             Packet::Datagram { from, to, bytes } => {
                 if let Some(turn) = self.turn.as_mut().filter(|turn| turn.listens_on(to)) {
                     for (from, to, bytes) in turn.receive(self.now, (from, to, bytes)) {
@@ -338,11 +480,37 @@ impl World {
                         return;
                     }
                 }
+                let Some((to, times)) = self.net.enter(&mut self.rng, self.now, from, to, bytes.len()) else {
+                    self.traffic.lost += 1;
+                    return;
+                };
+                self.traffic.lost += u64::from(times.is_empty());
+                for at in times {
+                    self.count += 1;
+                    self.packets.insert((at, self.count), Packet::Last { from, to, bytes: bytes.clone() });
+                }
+            }
+            Packet::Last { from, to, bytes } => {
                 if let Some(&index) = self.hosts.get(&to) {
                     self.give_agent(index, Input::Datagram { local: to, remote: from, bytes: &bytes });
                 }
             }
         }
+    }
+
+    /// Until when a packet waits for a process that is stopped.
+    fn sleeps_until(&self, packet: &Packet) -> Option<Instant> {
+        if self.stopped.is_empty() {
+            return None;
+        }
+        let who = match packet {
+            Packet::Up(..) | Packet::ReadOn(_) | Packet::ServerTold(_) => Who::Server,
+            Packet::Down(conn, _) => self.wires.get(conn)?.client,
+            Packet::ClientTold(who, _) => *who,
+            Packet::Last { to, .. } => Who::Agent(*self.hosts.get(to)?),
+            Packet::Datagram { .. } => return None,
+        };
+        self.stopped.get(&who).copied().filter(|until| *until > self.now)
     }
 
     fn send(&mut self, delay: Duration, packet: Packet) {
@@ -357,6 +525,7 @@ impl World {
 
     fn give_server(&mut self, input: Input<'_, ServerCommand>) {
         let Some(server) = &mut self.server else { return };
+        self.traffic.inputs += 1;
         server.handle_input(self.now, input);
         while let Some(output) = self.server.as_mut().and_then(Machine::poll_output) {
             self.act_for_server(output);
@@ -367,119 +536,35 @@ impl World {
         if self.crashed.contains(&index) {
             return;
         }
+        self.traffic.inputs += 1;
         self.agents[index].handle_input(self.now, input);
         while let Some(output) = self.agents[index].poll_output() {
             self.act_for_agent(index, output);
         }
     }
 
-    fn act_for_server(&mut self, output: Output<ServerNotice>) {
-        match output {
-            Output::Upgrade { conn, .. } => {
-                if let Some(&Wire { agent, dial }) = self.wires.get(&conn) {
-                    self.send(WIRE_DELAY, Packet::ToAgent(agent, Input::Dialed { dial, conn, protocol: None }));
-                }
-            }
-            Output::Respond { conn, response } => {
-                let Some(Wire { agent, dial }) = self.wires.remove(&conn) else { return };
-                let input = if response.status == 200 {
-                    Input::Got { dial, answer: String::from_utf8_lossy(&response.body).into_owned() }
-                } else {
-                    Input::DialFailed { dial, error: format!("the server answered {}", response.status) }
-                };
-                self.send(WIRE_DELAY, Packet::ToAgent(agent, input));
-                self.send(WIRE_DELAY, Packet::ToServer(Input::Closed { conn, reason: CloseReason::Eof }));
-            }
-            Output::Send { conn, frame } => {
-                let Some(&Wire { agent, .. }) = self.wires.get(&conn) else { return };
-                if frame == Frame::Ping {
-                    // The agent's driver answers.
-                    self.send(WIRE_DELAY * 2, Packet::ToServer(Input::Frame { conn, frame: Frame::Pong }));
-                } else {
-                    let credit = Input::Sent { conn, messages: 1, len: frame.len() };
-                    self.send(Duration::ZERO, Packet::ToServer(credit));
-                }
-                self.send(WIRE_DELAY, Packet::ToAgent(agent, Input::Frame { conn, frame }));
-            }
-            Output::Close { conn, code, .. } => {
-                self.hang_up(conn, CloseReason::Local, CloseReason::Remote(code));
-            }
-            Output::Drop { conn } => self.hang_up(conn, CloseReason::Local, CloseReason::Eof),
-            Output::Read { .. } | Output::Notice(_) => {}
-            other => panic!("the server wants {other:?}"),
+    fn transmit(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
+        self.traffic.datagrams += 1;
+        self.traffic.datagram_bytes += (bytes.len() + HEADER_BYTES) as u64;
+        if let Some(log) = &mut self.datagrams {
+            log.push((self.now - self.start, from, to, bytes.len()));
         }
-    }
-
-    fn act_for_agent(&mut self, index: usize, output: Output<AgentNotice>) {
-        match output {
-            Output::Notice(notice) => self.notices.push((self.now - self.start, index, notice)),
-            Output::Datagram { local, remote, bytes } => {
-                if self.rng.f64() >= self.path.loss {
-                    let delay = self.path.delay + self.path.jitter.mul_f64(self.rng.f64());
-                    self.send(delay, Packet::Datagram { from: local, to: remote, bytes });
-                }
+        let (from, times) = self.net.leave(&mut self.rng, self.now, from, to, bytes.len());
+        self.traffic.lost += u64::from(times.is_empty());
+        for at in times {
+            if self.rng.f64() < self.path.loss {
+                self.traffic.lost += 1;
+                continue;
             }
-            Output::Dial { dial, url, protocol, .. } => {
-                let header = protocol.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).unwrap_or_default();
-                self.request(index, dial, &upgrade_request(path(&url), &header));
-            }
-            Output::Get { dial, url } => {
-                self.request(index, dial, &format!("GET {} HTTP/1.1\r\nHost: 127.0.0.1:3000\r\n\r\n", path(&url)));
-            }
-            Output::Send { conn, frame } => {
-                if !self.wires.contains_key(&conn) {
-                    return;
-                }
-                if let Frame::Text(text) = &frame {
-                    let kinds = text.as_str().split(" typ ").skip(1);
-                    let kind = |rest: &str| rest.chars().take_while(char::is_ascii_alphabetic).collect();
-                    self.candidates.extend(kinds.map(|rest| (index, kind(rest))));
-                    self.sent.push((index, text.clone()));
-                }
-                if frame == Frame::Ping {
-                    self.send(WIRE_DELAY * 2, Packet::ToAgent(index, Input::Frame { conn, frame: Frame::Pong }));
-                }
-                self.send(WIRE_DELAY, Packet::ToServer(Input::Frame { conn, frame }));
-            }
-            Output::Close { conn, code, .. } => {
-                self.hang_up(conn, CloseReason::Remote(code), CloseReason::Local);
-            }
-            Output::Drop { conn } => {
-                if self.wires.remove(&conn).is_some() {
-                    self.send(WIRE_DELAY, Packet::ToServer(Input::Closed { conn, reason: CloseReason::Eof }));
-                }
-            }
-            other => panic!("agent {index} wants {other:?}"),
+            let at = at + self.path.delay + self.path.jitter.mul_f64(self.rng.f64());
+            self.count += 1;
+            self.packets.insert((at, self.count), Packet::Datagram { from, to, bytes: bytes.clone() });
         }
-    }
-
-    fn request(&mut self, agent: usize, dial: DialId, request: &str) {
-        if self.server.is_none() {
-            let error = "connection refused".to_owned();
-            return self.send(WIRE_DELAY, Packet::ToAgent(agent, Input::DialFailed { dial, error }));
-        }
-        self.count += 1;
-        let conn = ConnId(self.count);
-        self.wires.insert(conn, Wire { agent, dial });
-        let remote = SocketAddr::from(([127, 0, 0, 1], 40_000));
-        let Parsed::Complete(request, _) = http::parse(request.as_bytes()) else {
-            panic!("a request that is none");
-        };
-        self.send(WIRE_DELAY, Packet::ToServer(Input::Accepted { conn, listener: ListenerId(0), remote }));
-        self.send(WIRE_DELAY, Packet::ToServer(Input::Request { conn, request }));
-    }
-
-    /// Ends a wire, after what is on it; each end is told in its way.
-    fn hang_up(&mut self, conn: ConnId, server: CloseReason, agent: CloseReason) {
-        let Some(wire) = self.wires.remove(&conn) else { return };
-        self.send(WIRE_DELAY, Packet::ToServer(Input::Closed { conn, reason: server }));
-        self.send(WIRE_DELAY, Packet::ToAgent(wire.agent, Input::Closed { conn, reason: agent }));
     }
 }
 
-/// The path of a URL.
-fn path(url: &str) -> &str {
-    url.match_indices('/').nth(2).map_or("/", |(at, _)| &url[at..])
+fn closed<C>(conn: ConnId, reason: CloseReason) -> Input<'static, C> {
+    Input::Closed { conn, reason }
 }
 
 /// An ordered, reliable channel.

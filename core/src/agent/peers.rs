@@ -17,7 +17,7 @@ use crate::agent::turn::{Received, Relays};
 use crate::deadlines::Deadlines;
 use crate::ids::Secrets;
 use crate::limits;
-use crate::peer::{ChannelSpec, Peer, PeerEffect, PeerState};
+use crate::peer::{ChannelSpec, Crypto, Peer, PeerEffect, PeerState};
 use crate::signal::{Name, Payload, Refusal, Signal};
 
 mod datagrams;
@@ -65,6 +65,8 @@ pub(super) struct Settings {
     pub(super) channel: ChannelSpec,
     /// As [`PeerConfig::channel_buffer_bytes`].
     pub(super) channel_buffer_bytes: usize,
+    /// As [`PeerConfig::crypto`].
+    pub(super) crypto: Crypto,
     /// Whether the server says so when somebody is not there.
     pub(super) told_of_absence: bool,
     /// Whether a restart that somebody unknown wants is a wish for a first offer: so zenn's server asks for one.

@@ -80,7 +80,7 @@ impl Peers {
     pub(super) fn new_peer(&self, now: Instant, name: &Name) -> Peer {
         let polite = self.me.as_ref().is_some_and(|me| me < name);
         let (hosts, channel_buffer_bytes) = (self.settings.candidates(), self.settings.channel_buffer_bytes);
-        Peer::new(now, PeerConfig { polite, hosts, channel_buffer_bytes })
+        Peer::new(now, PeerConfig { polite, hosts, channel_buffer_bytes, crypto: self.settings.crypto.clone() })
     }
 
     pub(super) fn add_channel(&mut self, now: Instant, name: &Name, spec: ChannelSpec) {

@@ -381,6 +381,7 @@ pub(super) fn config(id: &str, host: SocketAddr) -> AgentConfig {
         turn: Vec::new(),
         relay_only: false,
         channel_buffer_bytes: 128 * 1024,
+        crypto: Crypto::default(),
         greet: false,
         chatter: None,
     }

@@ -50,7 +50,12 @@ pub(super) fn address(who: usize) -> SocketAddr {
 }
 
 pub(super) fn config(who: usize) -> PeerConfig {
-    PeerConfig { polite: who == BOB, hosts: vec![address(who)], channel_buffer_bytes: limits::CHANNEL_BUFFER_BYTES }
+    PeerConfig {
+        polite: who == BOB,
+        hosts: vec![address(who)],
+        channel_buffer_bytes: limits::CHANNEL_BUFFER_BYTES,
+        crypto: Crypto::default(),
+    }
 }
 
 pub(super) fn spec(label: &str) -> ChannelSpec {
