@@ -18,6 +18,7 @@ mod repl;
 mod runtime;
 mod script;
 mod signal;
+mod sim;
 mod sockets;
 mod turn;
 mod url;
