@@ -271,7 +271,8 @@ impl World {
 
     /// Stops somebody's process for so long, as SIGSTOP does: what happens to them meanwhile they learn later.
     pub fn stop(&mut self, who: Who, time: Duration) {
-        self.stopped.insert(who, self.now + time);
+        let until = self.stopped.entry(who).or_insert(self.now);
+        *until = (*until).max(self.now + time);
     }
 
     /// An agent, which dials at once; `target` makes it offer.
