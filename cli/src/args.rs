@@ -18,9 +18,10 @@ use crate::failure::{DONE, Failure};
 use crate::limit_flags::LimitFlags;
 use crate::log::LogFormat;
 use crate::runtime::Runtime;
+use crate::sim::SimArgs;
 use crate::turn::{CredentialsArgs, IssuerArgs, PathArgs};
 use crate::url::WsUrl;
-use crate::{peer, replay, signal, turn};
+use crate::{peer, replay, signal, sim, turn};
 
 const TEMPLATE: &str = "{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
 
@@ -42,6 +43,11 @@ Examples:
   enishi peer --role offer --id alice --target bob      then type: send chat hello
   enishi peer --room demo                               in several terminals, then type: broadcast hello
   enishi peer --role offer --target bob --json --exec 'send chat hello; wait message; quit'";
+
+const SIM_EXAMPLES: &str = "\
+Examples:
+  enishi sim                                            20 peers for 5 virtual minutes
+  enishi sim --seed 7 --peers 6 --net hostile --trace   everything that happens, the same every time";
 
 const TURN_EXAMPLES: &str = "\
 Example:
@@ -79,6 +85,9 @@ pub enum Command {
     /// Run a journal of `enishi signal --record` through the server again, without sockets
     #[command(before_help = REPLAY_EXAMPLES, after_help = REPLAY_AFTER, help_template = TEMPLATE)]
     Replay(ReplayArgs),
+    /// Simulate peers, a server and a bad network from one seed, and check that all holds
+    #[command(before_help = SIM_EXAMPLES, help_template = TEMPLATE)]
+    Sim(SimArgs),
     /// Print credentials for a TURN server that shares a secret with you
     #[command(before_help = TURN_EXAMPLES, help_template = TEMPLATE)]
     TurnCredentials(CredentialsArgs),
@@ -295,6 +304,7 @@ pub fn run(typed: Typed) -> Result<u8, Failure> {
         Command::Signal(args) => signal::run(*args, &typed.settings),
         Command::Peer(args) => peer::run(*args),
         Command::Replay(args) => replay::run(&args),
+        Command::Sim(args) => sim::run(&args),
         Command::TurnCredentials(args) => turn::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -335,7 +345,7 @@ fn man(subcommand: Option<&str>) -> Result<u8, Failure> {
     print(&page)
 }
 
-fn dialects() -> impl TypedValueParser<Value = Dialect> {
+pub fn dialects() -> impl TypedValueParser<Value = Dialect> {
     PossibleValuesParser::new(Dialect::ALL.map(Dialect::name))
         .try_map(|name| Dialect::ALL.into_iter().find(|dialect| dialect.name() == name).ok_or("no such dialect"))
 }

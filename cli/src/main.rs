@@ -20,6 +20,7 @@ mod replay;
 mod runtime;
 mod script;
 mod signal;
+mod sim;
 mod sockets;
 mod turn;
 mod url;

@@ -271,7 +271,8 @@ impl World {
 
     /// Stops somebody's process for so long, as SIGSTOP does: what happens to them meanwhile they learn later.
     pub fn stop(&mut self, who: Who, time: Duration) {
-        self.stopped.insert(who, self.now + time);
+        let until = self.stopped.entry(who).or_insert(self.now);
+        *until = (*until).max(self.now + time);
     }
 
     /// An agent, which dials at once; `target` makes it offer.
@@ -417,7 +418,7 @@ impl World {
             (_, Some(key)) if key.0 <= end && timeout.is_none_or(|(at, _)| key.0 <= at) => {
                 self.now = self.now.max(key.0);
                 if let Some(packet) = self.packets.remove(&key) {
-                    self.arrive(packet);
+                    self.arrive(key.1, packet);
                 }
             }
             (Some((at, who)), _) if at <= end => {
@@ -455,10 +456,10 @@ impl World {
         }
     }
 
-    fn arrive(&mut self, packet: Packet) {
+    fn arrive(&mut self, number: u64, packet: Packet) {
         if let Some(until) = self.sleeps_until(&packet) {
-            self.count += 1;
-            self.packets.insert((until, self.count), packet);
+            // Under its old number, so that none that comes later overtakes it.
+            self.packets.insert((until, number), packet);
             return;
         }
         match packet {

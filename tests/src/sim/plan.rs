@@ -174,6 +174,40 @@ impl Plan {
         Plan::from_bytes(seed, &bytes)
     }
 
+    /// Peers in one room who talk for so many minutes, in this weather and with the faults that come with it.
+    pub fn scenario(seed: u64, peers: usize, weather: Weather, minutes: u64, dialects: &[Dialect]) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let cast = (0..peers).map(|number| {
+            let dialect = dialects.get(number % dialects.len().max(1)).copied().unwrap_or(Dialect::Enishi);
+            let has_rooms = matches!(dialect, Dialect::Enishi | Dialect::Mesh);
+            Member { dialect, room: has_rooms.then_some(0), behind_nat: false, later: rng.u64(50..300) }
+        });
+        let (cast, mut ops, mut millis) = (cast.collect(), Vec::new(), 0);
+        let fault_in = if weather == Weather::Hostile { 5 } else { 15 };
+        while millis < minutes * 60_000 {
+            let pause = rng.u16(50..2_000);
+            millis += u64::from(pause);
+            ops.push(Op::Run(pause));
+            let (one, other) = (rng.u8(..), rng.u8(..));
+            if rng.u8(..fault_in) > 0 {
+                ops.push(if rng.bool() { Op::Broadcast(one) } else { Op::Send(one, other) });
+                continue;
+            }
+            let pause = Op::Run(rng.u16(500..8_000));
+            match rng.u8(..8) {
+                0 => ops.extend([Op::CutOff(one, true), pause, Op::CutOff(one, false)]),
+                1 => ops.extend([Op::Part(one, other, true), pause, Op::Part(one, other, false)]),
+                2 => ops.extend([Op::Crash(one), pause, Op::Restart(one)]),
+                3 => ops.extend([Op::Hurt(one, WireFault::Stall), pause, Op::Resume]),
+                4 => ops.push(Op::Hurt(one, WireFault::Vanish)),
+                5 => ops.push(Op::Hurt(one, WireFault::Cut)),
+                6 => ops.push(Op::Stop(one, rng.u16(100..4_000))),
+                _ => ops.extend([Op::KillServer, pause, Op::StartServer]),
+            }
+        }
+        Plan { seed, cast, weather, nats: false, tiny: false, real_dtls: false, ops }
+    }
+
     /// The plan that these bytes are.
     pub fn from_bytes(seed: u64, bytes: &[u8]) -> Self {
         let mut cursor = Cursor { bytes };
@@ -222,7 +256,7 @@ fn member(cursor: &mut Cursor<'_>, cast: u8, strangers: bool) -> Member {
 fn op(cursor: &mut Cursor<'_>, weights: &[u32; KINDS], cast: u8, strangers: bool, nats: bool) -> Op {
     let first = cursor.byte();
     // A third of the time, time passes.
-    if first % 3 == 0 {
+    if first.is_multiple_of(3) {
         return Op::Run(cursor.millis());
     }
     let sum: u32 = weights.iter().sum();
