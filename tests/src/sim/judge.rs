@@ -371,9 +371,8 @@ impl Judge {
             AgentNotice::Peer { id, state } => self.take_state(at, agent, id.as_str(), *state),
             AgentNotice::ChannelOpened { id, .. } => {
                 // A second one means that the connection is another one now, which the agent tells in no other way.
-                if !self.agents[agent].open.insert(id.as_str().to_owned()) {
-                    self.part_from(agent, id.as_str());
-                }
+                let is_first = self.agents[agent].open.insert(id.as_str().to_owned());
+                self.part_unless(is_first, agent, id.as_str());
             }
             AgentNotice::PeerFailed { id, .. } | AgentNotice::ChannelClosed { id, .. } => {
                 self.agents[agent].open.remove(id.as_str());
@@ -541,6 +540,12 @@ impl Judge {
     fn part_from(&mut self, agent: usize, name: &str) {
         if let Some(other) = self.number(name) {
             self.part(agent, other);
+        }
+    }
+
+    fn part_unless(&mut self, is_first: bool, agent: usize, name: &str) {
+        if !is_first {
+            self.part_from(agent, name);
         }
     }
 
