@@ -270,6 +270,8 @@ pub struct Agent {
     /// Where the embedding program wants to be, and who else is there as far as we know; `None` before the server's
     /// answer. Entered again when the server forgot us, or may not have heard us.
     rooms: BTreeMap<RoomName, Option<BTreeSet<Name>>>,
+    /// Rooms that we asked to leave without having heard that we did.
+    leaving: BTreeSet<RoomName>,
     /// Commands that came before the first registration, so that a script need not wait for it.
     postponed: VecDeque<AgentCommand>,
     /// Until when what waits may be sent and the connections may say goodbye.
@@ -322,6 +324,7 @@ impl Agent {
             takes_turn,
             habits,
             rooms: config.room.into_iter().map(|room| (room, None)).collect(),
+            leaving: BTreeSet::new(),
             postponed: VecDeque::new(),
             quitting: None,
             ended: false,
@@ -488,6 +491,8 @@ impl Agent {
                 let from = from.as_str();
                 AgentNotice::Detail(format!("a signal from {from} was skipped: it is not for this peer alone"))
             }
+            // It was heard the first time.
+            Event::Refused { tag: Some(tag), .. } if tag.as_str() == rooms::LEAVE_AGAIN => return,
             Event::Refused { refusal, to, tag } => {
                 let relayed = tag.is_some_and(|tag| tag.as_str() == RELAY_TAG);
                 if !relayed && self.peers.refused(now, to.as_ref(), refusal, &mut self.from_peers) {

@@ -6,9 +6,13 @@ use crate::agent::{Agent, AgentNotice};
 use crate::dialect::Rooms;
 use crate::signal::{Command, Departure, Name, Resumed, RoomName};
 
+/// The mark of a request to leave a room that was made before, on a connection that was lost.
+pub(super) const LEAVE_AGAIN: &str = "leave-again";
+
 impl Agent {
     /// Enters a room.
     pub(super) fn join(&mut self, now: Instant, room: RoomName) {
+        self.leaving.remove(&room);
         if !self.ask(now, &Command::Join { room: room.clone(), tag: None }, "join a room") {
             return;
         }
@@ -27,6 +31,9 @@ impl Agent {
     /// Leaves a room.
     pub(super) fn leave(&mut self, now: Instant, room: RoomName) {
         let told = self.ask(now, &Command::Leave { room: room.clone(), tag: None }, "leave a room");
+        if told && self.rooms.contains_key(&room) {
+            self.leaving.insert(room.clone());
+        }
         // Without a server it is left by not entering it again.
         if told || self.signaling.dialect().rooms() == Rooms::Many {
             self.part(now, &room);
@@ -68,6 +75,9 @@ impl Agent {
 
     /// Somebody left a room, perhaps we ourselves.
     pub(super) fn left(&mut self, now: Instant, room: RoomName, id: Name, why: Departure) {
+        if self.signaling.name() == Some(&id) {
+            self.leaving.remove(&room);
+        }
         let known = self.rooms.get_mut(&room).and_then(Option::as_mut);
         if known.is_some_and(|known| known.remove(&id)) {
             self.gone(now, &id, why);
@@ -87,8 +97,14 @@ impl Agent {
         self.rooms.values().flatten().any(|members| members.contains(name))
     }
 
-    /// Asks for the rooms where we are not, as far as we know.
+    /// Asks for the rooms where we are not, as far as we know, and asks again to leave those where we may still be.
     pub(super) fn enter_rooms(&mut self, now: Instant, resumed: Resumed) {
+        let leaving = std::mem::take(&mut self.leaving);
+        for room in leaving.into_iter().filter(|_| resumed != Resumed::Fresh) {
+            if self.ask(now, &Command::Leave { room: room.clone(), tag: Some(LEAVE_AGAIN.into()) }, "leave a room") {
+                self.leaving.insert(room);
+            }
+        }
         for room in self.rooms.keys().cloned().collect::<Vec<_>>() {
             let is_there = resumed != Resumed::Fresh && self.rooms.get(&room).is_some_and(Option::is_some);
             if !is_there {

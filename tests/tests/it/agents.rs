@@ -126,6 +126,24 @@ fn a_negotiation_survives_a_cut_at_any_moment() {
 }
 
 #[test]
+fn a_room_is_left_whatever_becomes_of_the_connection() {
+    for millis in 0..15 {
+        let mut world = World::new(millis);
+        world.add_to_room(Dialect::Enishi, "bob", "r");
+        world.add_to_room(Dialect::Enishi, "alice", "r");
+        world.run(SECOND);
+        world.command(1, AgentCommand::Leave("r".into()));
+        world.run(Duration::from_millis(millis));
+        world.cut(1);
+        let left = |notice: &AgentNotice| matches!(notice, AgentNotice::Presence { here: false, .. });
+        world.until(SECOND * 20, "bob sees alice leave", |world| world.count(0, left) == 1);
+        world.run(SECOND * 5);
+        let refused = |notice: &AgentNotice| matches!(notice, AgentNotice::Refused { .. });
+        assert_eq!((world.count(0, left), world.count(1, refused)), (1, 0), "cut after {millis} ms");
+    }
+}
+
+#[test]
 fn glare_gives_one_connection() {
     for seed in 0..5 {
         let mut world = World::new(seed);
