@@ -88,7 +88,8 @@ impl World {
     }
 }
 
-fn signals() -> impl Strategy<Value = Signal> {
+/// What every dialect has a word for.
+pub(super) fn negotiation() -> impl Strategy<Value = Signal> {
     let maybe = || proptest::option::of(any::<String>());
     prop_oneof![
         any::<String>().prop_map(|sdp| Signal::Offer { sdp }),
@@ -102,9 +103,25 @@ fn signals() -> impl Strategy<Value = Signal> {
             })
         ),
         maybe().prop_map(|username_fragment| Signal::EndOfCandidates { username_fragment }),
-        Just(Signal::Restart),
-        any::<String>().prop_map(|text| Signal::Data { label: "chat".into(), payload: Payload::Text(text) }),
-        any::<Vec<u8>>().prop_map(|mut bytes| {
+    ]
+}
+
+/// Text that is nearly a message: pieces of messages, a dialect's own among them, put together at random.
+pub(super) fn near_misses(own: &[&'static str]) -> impl Strategy<Value = String> {
+    let pieces = [&["{", "}", "\"", ",", "null"], own].concat();
+    let piece = prop_oneof![
+        pieces.len() as u32 => proptest::sample::select(pieces).prop_map(str::to_owned),
+        1 => any::<String>(),
+    ];
+    proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+}
+
+fn signals() -> impl Strategy<Value = Signal> {
+    prop_oneof![
+        4 => negotiation(),
+        1 => Just(Signal::Restart),
+        1 => any::<String>().prop_map(|text| Signal::Data { label: "chat".into(), payload: Payload::Text(text) }),
+        1 => any::<Vec<u8>>().prop_map(|mut bytes| {
             bytes.push(0xff); // what is UTF-8 may arrive as text
             Signal::Data { label: "chat".into(), payload: Payload::Binary(Bytes::from(bytes)) }
         }),

@@ -14,7 +14,7 @@ use super::*;
 use crate::dialect::go;
 use crate::ids::Ids;
 use crate::limits::{self, Limits};
-use crate::signal::{Candidate, Envelope, Kind, Letter, Name, Payload, Resumed, To};
+use crate::signal::{Envelope, Kind, Letter, Name, Payload, Resumed, To};
 
 mod properties;
 

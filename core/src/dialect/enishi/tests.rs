@@ -7,6 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::dialect::tests::near_misses;
 use crate::ids::Ids;
 use crate::limits::Limits;
 use crate::signal::Place;
@@ -141,29 +142,20 @@ fn envelope(to: To, signal: &Signal, tag: Option<Tag>) -> Command {
     Command::Signal(Envelope { from: None, to, letter: Letter::Open(signal.clone()), tag, receipt: false })
 }
 
-/// Text that is nearly a message: pieces of messages, put together at random.
-fn near_misses() -> impl Strategy<Value = String> {
-    let pieces = prop_oneof![
-        Just("{".to_owned()),
-        Just("}".to_owned()),
-        Just("\"".to_owned()),
-        Just(",".to_owned()),
-        Just("null".to_owned()),
-        Just("\"type\":\"hello\"".to_owned()),
-        Just("\"type\":\"offer\",\"to\":\"b\"".to_owned()),
-        Just("\"sdp\":\"\\ud800\"".to_owned()),
-        Just("\"type\":\"data\",\"room\":\"r\"".to_owned()),
-        Just("\"base64\":\"====\"".to_owned()),
-        Just("\"text\":[1]".to_owned()),
-        Just("\"resume\":{\"token\":\"\",\"received\":-1}".to_owned()),
-        Just("\"type\":\"welcome\",\"id\":\"a\"".to_owned()),
-        Just("\"iceServers\":[{\"urls\":\"turn:\",\"username\":\"\",\"credential\":\"\"}]".to_owned()),
-        Just("\"epoch\":18446744073709551616".to_owned()),
-        Just("\"peers\":[\"a\"],\"room\":\"r\"".to_owned()),
-        any::<String>(),
-    ];
-    proptest::collection::vec(pieces, 0..12).prop_map(|pieces| pieces.concat())
-}
+/// Pieces of messages.
+const PIECES: &[&str] = &[
+    "\"type\":\"hello\"",
+    "\"type\":\"offer\",\"to\":\"b\"",
+    "\"sdp\":\"\\ud800\"",
+    "\"type\":\"data\",\"room\":\"r\"",
+    "\"base64\":\"====\"",
+    "\"text\":[1]",
+    "\"resume\":{\"token\":\"\",\"received\":-1}",
+    "\"type\":\"welcome\",\"id\":\"a\"",
+    "\"iceServers\":[{\"urls\":\"turn:\",\"username\":\"\",\"credential\":\"\"}]",
+    "\"epoch\":18446744073709551616",
+    "\"peers\":[\"a\"],\"room\":\"r\"",
+];
 
 /// Feeds a frame to everything that reads frames from a remote. What a server passes on, every client can open.
 fn feed(frame: &Frame) {
@@ -228,7 +220,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_panics_at_arbitrary_frames(text in any::<String>(), bytes in any::<Vec<u8>>(), near in near_misses()) {
+    fn nothing_panics_at_arbitrary_frames(text in any::<String>(), bytes in any::<Vec<u8>>(), near in near_misses(PIECES)) {
         feed(&Frame::text(text));
         feed(&Frame::Binary(Bytes::from(bytes)));
         feed(&Frame::text(near.clone()));

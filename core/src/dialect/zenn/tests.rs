@@ -13,6 +13,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::dialect::tests::negotiation;
 use crate::ids::Ids;
 use crate::limits::Limits;
 use crate::signal::{Envelope, Letter, Payload, Resumed, To};
@@ -263,20 +264,7 @@ fn nested_too_deep_is_refused() {
 }
 
 fn signals() -> impl Strategy<Value = Signal> {
-    let maybe = || proptest::option::of(any::<String>());
-    prop_oneof![
-        any::<String>().prop_map(|sdp| Signal::Offer { sdp }),
-        any::<String>().prop_map(|sdp| Signal::Answer { sdp }),
-        (".+", maybe(), proptest::option::of(any::<u16>()), maybe()).prop_map(
-            |(candidate, sdp_mid, sdp_m_line_index, username_fragment)| Signal::Candidate(Candidate {
-                candidate,
-                sdp_mid,
-                sdp_m_line_index,
-                username_fragment
-            })
-        ),
-        maybe().prop_map(|username_fragment| Signal::EndOfCandidates { username_fragment }),
-    ]
+    negotiation()
 }
 
 /// From a client over its server's codec; the letter that goes on.
