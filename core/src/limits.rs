@@ -146,6 +146,12 @@ pub const PEERS: usize = 64;
 /// Data channels of one peer connection that the remote side may open.
 pub const CHANNELS: usize = 64;
 
+/// Media sections of one description. Each that was ever used stays in those that follow (RFC 9429, 5.2.2).
+pub const MEDIA_SECTIONS: usize = 64;
+
+/// Between two key frames of a track that are sent on request, and between two requests for one.
+pub const KEY_FRAME_EVERY: Duration = Duration::from_millis(500);
+
 /// The longest label of a data channel, in bytes.
 pub const LABEL_BYTES: usize = 256;
 

@@ -11,10 +11,12 @@
 //! - `negotiation`: offers, answers, candidates, glare
 //! - `recovery`: when a path counts as lost, and what then
 //! - `channels`: data channels and back-pressure
+//! - `media`: tracks: what is sent and received of sound and picture
 //! - `sdp`: what we read in descriptions ourselves
 
 mod channels;
 mod drive;
+mod media;
 mod negotiation;
 mod recovery;
 mod sdp;
@@ -27,6 +29,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use str0m::bwe::Bitrate;
 use str0m::channel::ChannelId;
 use str0m::crypto::CryptoProvider;
 use str0m::error::SctpError;
@@ -35,9 +38,11 @@ use str0m::{Candidate, Input, Rtc, RtcConfig, RtcError};
 
 use self::channels::{Channels, Link};
 pub(crate) use self::drive::contained;
+use self::media::Tracks;
 use self::negotiation::Negotiation;
 use self::recovery::{Recovery, Step};
 use crate::limits;
+use crate::media::{Codec, EncodedFrame, Kind};
 use crate::signal::{Payload, Signal};
 
 /// How often the round-trip time is refreshed.
@@ -54,6 +59,14 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 /// How many datagrams of a handshake that begins before the path is known are kept, and how long each may be.
 const EARLY_DATAGRAMS: usize = 4;
 const DATAGRAM_BYTES: usize = 2_000;
+
+/// What a path is thought to carry before anything is known of it, in bits per second.
+const FIRST_ESTIMATE: u64 = 1_000_000;
+
+/// How many packets of sound wait for one that is missing, and for how long: it is not asked for again, so what is not
+/// just out of order is lost.
+const REORDERED_PACKETS: usize = 5;
+const REORDERED_WITHIN: Duration = Duration::from_millis(100);
 
 /// How a peer connection is set up.
 #[derive(Debug, Clone)]
@@ -76,6 +89,10 @@ pub struct Crypto(pub Option<Arc<CryptoProvider>>);
 /// A data channel of one peer connection. Never reused within it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChannelKey(pub u32);
+
+/// A track of one peer connection: one that we publish, or one of the remote's. Never reused within it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TrackKey(pub u32);
 
 /// What a data channel promises.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,6 +186,54 @@ pub enum PeerEffect {
         /// The channel.
         channel: ChannelKey,
     },
+    /// A track of ours can be written: the remote takes it.
+    TrackReady {
+        /// The track.
+        track: TrackKey,
+    },
+    /// A track is not taken: one of ours by the remote, or one of the remote's by us. The connection goes on without it.
+    TrackRefused {
+        /// Which, if it is ours.
+        track: Option<TrackKey>,
+        /// What it carries.
+        kind: Kind,
+        /// A clause for a person.
+        why: String,
+    },
+    /// The remote publishes a track.
+    TrackAdded {
+        /// The track.
+        track: TrackKey,
+        /// What it carries.
+        kind: Kind,
+    },
+    /// The remote does not publish it any more.
+    TrackRemoved {
+        /// The track.
+        track: TrackKey,
+    },
+    /// A frame arrived, in the order of its track.
+    Frame {
+        /// On this track.
+        track: TrackKey,
+        /// The frame. Its time counts from the first one that arrived on this track.
+        frame: EncodedFrame,
+        /// Whether something is missing before it. A picture cannot be decoded then until the next key frame, which is
+        /// asked for already.
+        lost: bool,
+        /// When its first packet came.
+        arrived: Instant,
+            /// When the sender sampled it, on its own clock, since 1970, if it told yet: frames of its tracks with the same
+        /// time belong together (RFC 3550, 6.4.1).
+        sampled: Option<Duration>,
+    },
+    /// The remote wants a key frame of a track of ours: it cannot decode without.
+    KeyFrameWanted {
+        /// The track.
+        track: TrackKey,
+    },
+    /// What the path to the remote is thought to carry, in bits per second, while a track of ours is sent.
+    Bandwidth(u64),
     /// Something that the remote sent was skipped; worth a line for who asks for details.
     Skipped(String),
     /// The connection failed; [`PeerState::Closed`] follows.
@@ -190,6 +255,45 @@ pub struct PeerStats {
     pub bytes_received: u64,
     /// Per data channel, in order of opening.
     pub channels: Vec<ChannelStats>,
+    /// What the path is thought to carry, in bits per second, while a track of ours is sent.
+    pub bandwidth: Option<u64>,
+    /// Per track, ours and the remote's, in order of their keys.
+    pub tracks: Vec<TrackStats>,
+}
+
+/// Counters of one track. Those that str0m counts are refreshed every second.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrackStats {
+    /// Which.
+    pub track: TrackKey,
+    /// What it carries.
+    pub kind: Kind,
+    /// How.
+    pub codec: Codec,
+    /// Whether it is ours.
+    pub ours: bool,
+    /// Whether it flows: negotiated, and not ended.
+    pub live: bool,
+    /// RTP packets, repeated ones among them.
+    pub packets: u64,
+    /// Bytes of their payload.
+    pub bytes: u64,
+    /// Bits per second, over the last second.
+    pub bitrate: u64,
+    /// Frames: of ours, those handed over; of the remote's, those that arrived whole.
+    pub frames: u64,
+    /// Key frames among them.
+    pub key_frames: u64,
+    /// Which part of the packets was lost lately, 0 to 1, as the receiving side reported it last (RFC 3550, 6.4.1).
+    pub loss: Option<f32>,
+    /// How much the time that packets travel varies (RFC 3550, 6.4.1).
+    pub jitter: Option<Duration>,
+    /// Round-trip time, from RTCP.
+    pub round_trip: Option<Duration>,
+    /// Requests to repeat packets: received for ours, sent for the remote's.
+    pub nacks: u64,
+    /// Requests for a key frame (PLI and FIR), in the same way.
+    pub key_requests: u64,
 }
 
 /// Counters of one data channel.
@@ -225,6 +329,7 @@ pub struct Peer {
     negotiation: Negotiation,
     recovery: Recovery,
     channels: Channels,
+    tracks: Tracks,
     /// Channels that str0m opened for the remote and that we do not want.
     unwanted: Vec<ChannelId>,
     /// The end is near: not later than then.
@@ -261,7 +366,13 @@ impl Peer {
             .set_stats_interval(Some(STATS_EVERY))
             .set_sctp_max_buffered_amount(config.channel_buffer_bytes)
             .set_sctp_max_message_size(limits::CHANNEL_MESSAGE_BYTES as u32)
-            .set_fingerprint_verification(true);
+            .set_fingerprint_verification(true)
+            .clear_codecs()
+            .enable_opus(true, false)
+            .enable_vp8(true)
+            .enable_bwe(Some(Bitrate::from(FIRST_ESTIMATE)))
+            .set_reordering_size_audio(REORDERED_PACKETS)
+            .set_reordering_timeout_audio(Some(REORDERED_WITHIN));
         setup.set_max_stun_rto(STUN_RTO_MAX);
         if let Some(provider) = config.crypto.0.clone() {
             setup = setup.set_crypto_provider(provider);
@@ -279,6 +390,7 @@ impl Peer {
             negotiation: Negotiation::default(),
             recovery: Recovery::default(),
             channels,
+            tracks: Tracks::default(),
             unwanted: Vec::new(),
             closing: None,
             early: Vec::new(),
@@ -548,6 +660,8 @@ impl Peer {
             bytes_sent: self.bytes_sent,
             bytes_received: self.bytes_received,
             channels: self.channels.stats(),
+            bandwidth: self.tracks.bandwidth(),
+            tracks: self.tracks.stats(),
         }
     }
 
@@ -611,6 +725,7 @@ impl Peer {
         self.rtc = None;
         self.path = None;
         self.channels.close_all(out);
+        self.tracks.end_all(out);
         self.set_state(PeerState::Closed, out);
     }
 

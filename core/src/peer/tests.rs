@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::*;
 use crate::signal;
 
+mod media;
 mod world;
 
 use world::*;

@@ -219,6 +219,13 @@ impl Peers {
                 lost_messages(&id, channel.queue.len(), out);
                 AgentNotice::ChannelClosed { id, label }
             }
+            PeerEffect::TrackReady { .. }
+            | PeerEffect::TrackRefused { .. }
+            | PeerEffect::TrackAdded { .. }
+            | PeerEffect::TrackRemoved { .. }
+            | PeerEffect::Frame { .. }
+            | PeerEffect::KeyFrameWanted { .. }
+            | PeerEffect::Bandwidth(_) => return,
             PeerEffect::Transmit { .. } | PeerEffect::Signal(_) | PeerEffect::Skipped(_) => return,
         };
         out.push(PeersEffect::Notice(notice));
