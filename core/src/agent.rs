@@ -574,6 +574,7 @@ impl Machine for Agent {
             Input::Command(command) => self.command(now, command),
             // A client is sent no requests, and what the kernel took of its few messages says nothing to it.
             Input::Accepted { .. } | Input::Request { .. } | Input::BadRequest { .. } | Input::Sent { .. } => {}
+            Input::FileRead { .. } | Input::FileWritten { .. } => {}
         }
         self.settle(now);
         if let Some(until) = self.quitting.filter(|_| !self.ended) {

@@ -207,8 +207,13 @@ impl Machine for Server {
             Input::Sent { conn, messages, len } => self.sent(conn, messages, len),
             Input::Closed { conn, reason } => self.closed(conn, &reason),
             Input::Command(ServerCommand::Drain) => self.drain(),
-            // This machine neither dials nor has UDP sockets.
-            Input::Dialed { .. } | Input::DialFailed { .. } | Input::Got { .. } | Input::Datagram { .. } => {}
+            // This machine neither dials nor has UDP sockets or files.
+            Input::Dialed { .. }
+            | Input::DialFailed { .. }
+            | Input::Got { .. }
+            | Input::Datagram { .. }
+            | Input::FileRead { .. }
+            | Input::FileWritten { .. } => {}
         }
         match self.hub.next_timeout() {
             Some(at) => self.deadlines.set(Timer::Grace, at),

@@ -1,9 +1,10 @@
 //! A server, agents and the network between them, in one thread and in virtual time, from one seed.
 //!
 //! Datagrams go through a [`Network`], where hosts have links and NATs of their own, and between those as [`Path`]
-//! says. WebSockets are pairs of pipes, see `wires`. Machines are given exactly the inputs that a driver would give.
-//! Besides agents there are raw clients, which say what they are told to say.
+//! says. WebSockets are pairs of pipes, see `wires`; disks are in memory, see `disk`. Machines are given exactly the
+//! inputs that a driver would give. Besides agents there are raw clients, which say what they are told to say.
 
+mod disk;
 mod wires;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ use crate::net::nat::{Behaviour, Nat};
 use crate::net::{HEADER_BYTES, Network};
 use crate::null_dtls;
 use crate::turn_server::VirtualTurn;
+pub use crate::world::disk::{Disk, Written};
 pub use crate::world::wires::WireFault;
 use crate::world::wires::{Wire, Wired};
 
@@ -125,6 +127,7 @@ pub struct World {
     hosts: BTreeMap<SocketAddr, usize>,
     raws: Vec<Raw>,
     wires: BTreeMap<ConnId, Wire>,
+    disks: BTreeMap<usize, Disk>,
     /// Until when somebody is stopped: nothing happens to them, and all of it later.
     stopped: BTreeMap<Who, Instant>,
     /// How far the wall clock was moved: whoever starts from now on believes it.
@@ -181,6 +184,7 @@ impl World {
             traffic: Traffic::default(),
             datagrams: None,
             wires: BTreeMap::new(),
+            disks: BTreeMap::new(),
             packets: BTreeMap::new(),
             count: 0,
             no_direct_path: false,
@@ -257,6 +261,7 @@ impl World {
         self.cut(agent);
         self.crashed.insert(agent);
         self.stopped.remove(&Who::Agent(agent));
+        self.disk(agent).forget();
         self.packets.retain(|_, packet| !matches!(packet, Packet::ClientTold(who, _) if *who == Who::Agent(agent)));
     }
 
@@ -538,6 +543,7 @@ impl World {
             return;
         }
         self.traffic.inputs += 1;
+        self.disk_answers(index, &input);
         self.agents[index].handle_input(self.now, input);
         while let Some(output) = self.agents[index].poll_output() {
             self.act_for_agent(index, output);
