@@ -1,12 +1,14 @@
 //! A command-line peer: a signaling client, its peer connections and their channels, one [`Machine`].
 //!
-//! Five parts: `agent/signaling.rs` reaches the server, `agent/peers.rs` holds the peer connections, `agent/channels.rs`
-//! their channels and what waits on them, `agent/stun.rs` asks for addresses, `agent/turn.rs` for relays. Here they
-//! meet: what one part wants of another is worked off in `settle`; `agent/rooms.rs` is a part of that.
+//! Six parts: `agent/signaling.rs` reaches the server, `agent/peers.rs` holds the peer connections, `agent/channels.rs`
+//! their channels and what waits on them, `agent/stun.rs` asks for addresses, `agent/turn.rs` for relays,
+//! `agent/recording.rs` writes what arrives to files. Here they meet: what one part wants of another is worked off in
+//! `settle`; `agent/rooms.rs` is a part of that.
 
 mod channels;
 mod habits;
 mod peers;
+mod recording;
 mod rooms;
 mod signaling;
 mod stun;
@@ -20,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use crate::agent::habits::Habits;
 use crate::agent::peers::{Peers, PeersEffect};
+use crate::agent::recording::{Recorder, RecorderEffect};
 use crate::agent::signaling::{Signaling, SignalingEffect};
 use crate::agent::turn::Relays;
 use crate::clock::WallClock;
@@ -30,6 +33,8 @@ use crate::machine::{Deadline, Input, Machine, Output};
 use crate::peer::{ChannelSpec, Crypto, PeerFault, PeerState, PeerStats};
 use crate::signal::{Command, Envelope, Event, Letter, Name, Payload, Refusal, Resumed, RoomName, Signal, To};
 use crate::turn::{Credentials, TurnServer, TurnUri};
+
+pub use crate::agent::recording::{RecordSpec, RecordingNotice};
 
 /// What the agent does by itself once it is registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,13 +81,15 @@ pub struct AgentConfig {
     pub greet: bool,
     /// How often to send a random text to each peer, as Tony Bai's own peers do.
     pub chatter: Option<Duration>,
+    /// What to record from the start.
+    pub record: Option<RecordSpec>,
 }
 
 /// What the embedding program asks of an agent.
 ///
 /// What comes before the first registration waits for it, so that a script need not: all but [`AgentCommand::Offer`]
-/// (which has its own wait), [`AgentCommand::Peers`] and [`AgentCommand::Quit`] (which lets them be done if there is
-/// time).
+/// (which has its own wait), [`AgentCommand::Peers`], those of recordings, and [`AgentCommand::Quit`] (which lets them be
+/// done if there is time).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AgentCommand {
     /// Connect to somebody: open a peer connection with the configured channel and offer.
@@ -126,6 +133,10 @@ pub enum AgentCommand {
     Close(Name),
     /// Use these TURN servers from now on: the answer to [`AgentNotice::TurnServers`].
     UseTurn(Vec<TurnServer>),
+    /// Record what remote peers send from now on, with those who come later. There is one recording at a time.
+    RecordStart(RecordSpec),
+    /// End the recording: what is left of it is written.
+    RecordStop,
     /// Send what waits, close everything, then [`AgentNotice::Ended`], after two seconds at most.
     Quit,
 }
@@ -245,6 +256,8 @@ pub enum AgentNotice {
     Warning(String),
     /// Something for who asks for details.
     Detail(String),
+    /// What becomes of a recording.
+    Recording(RecordingNotice),
     /// Everything is closed: the program can end.
     Ended,
 }
@@ -267,6 +280,7 @@ pub struct Agent {
     /// Whether TURN servers are taken from the signaling server.
     takes_turn: bool,
     habits: Habits,
+    recorder: Recorder,
     /// Where the embedding program wants to be, and who else is there as far as we know; `None` before the server's
     /// answer. Entered again when the server forgot us, or may not have heard us.
     rooms: BTreeMap<RoomName, Option<BTreeSet<Name>>>,
@@ -279,6 +293,7 @@ pub struct Agent {
     ended: bool,
     from_signaling: Vec<SignalingEffect>,
     from_peers: Vec<PeersEffect>,
+    from_recorder: Vec<RecorderEffect>,
     outputs: VecDeque<Output<AgentNotice>>,
 }
 
@@ -318,11 +333,17 @@ impl Agent {
         if let (Role::Offer, Some(target)) = (config.role, target) {
             peers.offer(now, target, &mut from_peers);
         }
+        let mut recorder = Recorder::new(now, clock);
+        let mut from_recorder = Vec::new();
+        if let Some(spec) = config.record {
+            recorder.start(spec, &mut from_recorder);
+        }
         Agent {
             signaling,
             peers,
             takes_turn,
             habits,
+            recorder,
             rooms: config.room.into_iter().map(|room| (room, None)).collect(),
             leaving: BTreeSet::new(),
             postponed: VecDeque::new(),
@@ -330,6 +351,7 @@ impl Agent {
             ended: false,
             from_signaling: Vec::new(),
             from_peers,
+            from_recorder,
             outputs: VecDeque::new(),
         }
     }
@@ -337,7 +359,12 @@ impl Agent {
     fn command(&mut self, now: Instant, command: AgentCommand) {
         let is_immediate = matches!(
             command,
-            AgentCommand::Offer(_) | AgentCommand::Peers | AgentCommand::UseTurn(_) | AgentCommand::Quit
+            AgentCommand::Offer(_)
+                | AgentCommand::Peers
+                | AgentCommand::UseTurn(_)
+                | AgentCommand::RecordStart(_)
+                | AgentCommand::RecordStop
+                | AgentCommand::Quit
         );
         if self.signaling.is_up_soon() && !is_immediate && self.postponed.len() < POSTPONED {
             return self.postponed.push_back(command);
@@ -366,7 +393,10 @@ impl Agent {
             AgentCommand::Who => {
                 self.ask(now, &Command::List { tag: None }, "list who is there");
             }
+            AgentCommand::RecordStart(spec) => self.recorder.start(spec, &mut self.from_recorder),
+            AgentCommand::RecordStop => self.recorder.stop(now, &mut self.from_recorder),
             AgentCommand::Quit => {
+                self.recorder.finish(now, &mut self.from_recorder);
                 self.quitting.get_or_insert(now + GOODBYE);
             }
         }
@@ -394,7 +424,8 @@ impl Agent {
         loop {
             let from_signaling = std::mem::take(&mut self.from_signaling);
             let from_peers = std::mem::take(&mut self.from_peers);
-            if from_signaling.is_empty() && from_peers.is_empty() {
+            let from_recorder = std::mem::take(&mut self.from_recorder);
+            if from_signaling.is_empty() && from_peers.is_empty() && from_recorder.is_empty() {
                 break;
             }
             for effect in from_signaling {
@@ -403,6 +434,19 @@ impl Agent {
             for effect in from_peers {
                 self.peers_effect(now, effect);
             }
+            for effect in from_recorder {
+                self.recorder_effect(effect);
+            }
+        }
+    }
+
+    fn recorder_effect(&mut self, effect: RecorderEffect) {
+        match effect {
+            RecorderEffect::Write { op, path, at, bytes } => {
+                self.outputs.push_back(Output::WriteFile { op, path, at, bytes });
+            }
+            RecorderEffect::WantKeyFrame { .. } => {}
+            RecorderEffect::Notice(notice) => self.notice(notice),
         }
     }
 
@@ -412,6 +456,7 @@ impl Agent {
             SignalingEffect::Up { name, resumed, turn } => {
                 self.take_turn(now, turn);
                 self.notice(AgentNotice::Registered { id: name.clone(), resumed: resumed != Resumed::Fresh });
+                self.recorder.named(name.clone());
                 self.peers.up(now, name, &mut self.from_peers);
                 self.enter_rooms(now, resumed);
                 for command in std::mem::take(&mut self.postponed) {
@@ -522,6 +567,7 @@ impl Agent {
     fn timeout(&mut self, now: Instant) {
         self.signaling.timeout(now, &mut self.from_signaling);
         self.peers.timeout(now, &mut self.from_peers);
+        self.recorder.timeout(now, &mut self.from_recorder);
         let due = self.habits.due(now);
         for (name, text) in due.into_iter().filter(|_| self.quitting.is_none()) {
             self.peers.send(now, Some(name), None, &Payload::Text(text), &mut self.from_peers);
@@ -537,7 +583,7 @@ impl Agent {
             self.peers.close_idle(now, &mut self.from_peers);
         }
         self.settle(now);
-        let is_done = self.postponed.is_empty() && self.peers.is_empty();
+        let is_done = self.postponed.is_empty() && self.peers.is_empty() && !self.recorder.is_busy();
         if (is_done || now >= until) && !self.signaling.is_leaving() {
             self.signaling.hang_up(now, &mut self.from_signaling);
         }
@@ -574,7 +620,10 @@ impl Machine for Agent {
             Input::Command(command) => self.command(now, command),
             // A client is sent no requests, and what the kernel took of its few messages says nothing to it.
             Input::Accepted { .. } | Input::Request { .. } | Input::BadRequest { .. } | Input::Sent { .. } => {}
-            Input::FileRead { .. } | Input::FileWritten { .. } => {}
+            Input::FileRead { .. } => {}
+            Input::FileWritten { op, result } => {
+                self.recorder.file_written(now, op, result, &mut self.from_recorder);
+            }
         }
         self.settle(now);
         if let Some(until) = self.quitting.filter(|_| !self.ended) {
@@ -591,7 +640,13 @@ impl Machine for Agent {
             return None;
         }
         let quitting = self.quitting.filter(|_| !self.signaling.is_leaving()).map(|at| (at, "quit"));
-        let next = [self.signaling.next_timeout(), self.peers.next_timeout(), self.habits.next_timeout(), quitting];
+        let next = [
+            self.signaling.next_timeout(),
+            self.peers.next_timeout(),
+            self.recorder.next_timeout(),
+            self.habits.next_timeout(),
+            quitting,
+        ];
         next.into_iter().flatten().min().map(|(at, why)| Deadline { at, why })
     }
 }

@@ -223,7 +223,7 @@ pub enum PeerEffect {
         lost: bool,
         /// When its first packet came.
         arrived: Instant,
-            /// When the sender sampled it, on its own clock, since 1970, if it told yet: frames of its tracks with the same
+        /// When the sender sampled it, on its own clock, since 1970, if it told yet: frames of its tracks with the same
         /// time belong together (RFC 3550, 6.4.1).
         sampled: Option<Duration>,
     },

@@ -63,7 +63,11 @@ pub(super) fn read(sdp: &str) -> Result<Description, String> {
     };
     let sections: Vec<&str> = sections(sdp).collect();
     if sections.len() > limits::MEDIA_SECTIONS {
-        return Err(format!("the description has {} media sections; {} is the most", sections.len(), limits::MEDIA_SECTIONS));
+        return Err(format!(
+            "the description has {} media sections; {} is the most",
+            sections.len(),
+            limits::MEDIA_SECTIONS
+        ));
     }
     let sections = sections.into_iter().filter_map(section).collect();
     Ok(Description { ufrag, fingerprint, mid: value("a=mid:"), message_bytes, sections })

@@ -384,6 +384,7 @@ pub(super) fn config(id: &str, host: SocketAddr) -> AgentConfig {
         crypto: Crypto::default(),
         greet: false,
         chatter: None,
+        record: None,
     }
 }
 
