@@ -533,7 +533,7 @@ fn to_str0m_codec(codec: Codec) -> format::Codec {
     }
 }
 
-fn new_stats(track: TrackKey, kind: Kind, ours: bool) -> TrackStats {
+pub(super) fn new_stats(track: TrackKey, kind: Kind, ours: bool) -> TrackStats {
     TrackStats {
         track,
         kind,

@@ -57,7 +57,7 @@ impl Peer {
         out.push(PeerEffect::Signal(Signal::Candidate(signal::Candidate {
             candidate: added.to_sdp_string(),
             sdp_mid: local.mid.clone(),
-            sdp_m_line_index: Some(0),
+            sdp_m_line_index: Some(local.index),
             username_fragment: Some(local.ufrag.clone()),
         })));
     }

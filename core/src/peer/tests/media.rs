@@ -1,6 +1,7 @@
 //! Tracks between two peers: what is negotiated, what flows, what is told.
 
 use super::*;
+use crate::media::Codec;
 
 const FRAME: Duration = Duration::from_millis(20);
 const PICTURE: Duration = Duration::from_millis(50);
@@ -360,9 +361,7 @@ fn who_refuses_our_picture_gets_the_rest() {
     world.act(ALICE, |peer, now, out| peer.open_channel(now, spec("chat"), out));
     world.until(Duration::from_secs(5), |world| world.opened(ALICE) == 1 && world.opened(BOB) == 1);
     assert!(world.ready(ALICE, audio) && !world.ready(ALICE, video));
-    let refused = |effect: &PeerEffect| {
-        matches!(effect, PeerEffect::TrackRefused { track: Some(track), kind: Kind::Video, .. } if *track == video)
-    };
+    let refused = |effect: &PeerEffect| matches!(effect, PeerEffect::TrackRefused { track: Some(track), kind: Kind::Video, .. } if *track == video);
     assert_eq!(world.told[ALICE].iter().filter(|effect| refused(effect)).count(), 1);
     world.run(Duration::from_secs(5));
     assert_eq!(world.offers(ALICE), 1, "it is not offered for ever");
