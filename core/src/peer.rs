@@ -193,6 +193,8 @@ pub enum PeerEffect {
     TrackReady {
         /// The track.
         track: TrackKey,
+        /// Whether the remote wants sound that helps to restore lost packets (RFC 7587, 6.1: `useinbandfec`).
+        fec: bool,
     },
     /// A track is not taken: one of ours by the remote, or one of the remote's by us. The connection goes on without it.
     TrackRefused {
@@ -224,6 +226,10 @@ pub enum PeerEffect {
         /// Whether something is missing before it. A picture cannot be decoded then until the next key frame, which is
         /// asked for already.
         lost: bool,
+        /// How many packets carried it.
+        packets: u64,
+        /// How many never came between the frame before and this one.
+        missing: u64,
         /// When its first packet came.
         arrived: Instant,
         /// When the sender sampled it, on its own clock, since 1970, if it told yet: frames of its tracks with the same

@@ -209,7 +209,7 @@ impl Peer {
             return;
         }
         self.channels.answered();
-        self.tracks.answered(self.rtc.as_deref(), out);
+        self.tracks.answered(self.rtc.as_deref(), &remote.sections, out);
         self.take_remote(now, remote, out);
     }
 

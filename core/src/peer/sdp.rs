@@ -42,6 +42,8 @@ pub(super) struct Section {
     pub rejected: bool,
     /// The names of its encodings, for a person.
     pub codecs: Vec<String>,
+    /// Whether it wants in-band error correction (RFC 7587, 6.1).
+    pub fec: bool,
 }
 
 /// Reads a description.
@@ -98,7 +100,8 @@ fn section(text: &str) -> Option<Section> {
             codecs.push(name.to_owned());
         }
     }
-    Some(Section { mid, kind, rejected: is_rejected(text), codecs })
+    let fec = attributes(text, "a=fmtp:").any(|parameters| parameters.contains("useinbandfec=1"));
+    Some(Section { mid, kind, rejected: is_rejected(text), codecs, fec })
 }
 
 /// What follows a name, on each line of a section that begins with it.
@@ -221,6 +224,7 @@ mod tests {
         assert_eq!((audio.mid, audio.kind, audio.rejected), (Mid::from("0"), Kind::Audio, false));
         assert_eq!((video.mid, video.kind, video.rejected), (Mid::from("1"), Kind::Video, false));
         assert_eq!(audio.codecs, ["opus", "G722", "PCMU", "PCMA"]);
+        assert!(audio.fec && !video.fec);
         assert_eq!(video.codecs, ["VP8", "H264", "AV1", "VP9"]);
 
         let without_sound = CHROMIUM.replace("m=audio 54782", "m=audio 0");

@@ -55,6 +55,8 @@ pub struct TrackStats {
     pub frames: u64,
     /// Key frames among them.
     pub key_frames: u64,
+    /// Packets of the remote's that never came.
+    pub missing: u64,
     /// Which part of the packets was lost lately, 0 to 1, as the receiving side reported it last (RFC 3550, 6.4.1).
     pub loss: Option<f32>,
     /// How much the time that packets travel varies (RFC 3550, 6.4.1).
