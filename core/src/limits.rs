@@ -193,3 +193,30 @@ pub const ICE_SERVERS: usize = 16;
 /// Packets in one body that a polling Socket.IO client posts. The messages' rate bounds them as well, but not the
 /// work of one request.
 pub const PAYLOAD_PACKETS: usize = 256;
+
+/// The longest encoded frame that is taken from a file, in bytes; a key frame of a large noisy picture stays below.
+pub const MEDIA_FRAME_BYTES: usize = 4 * 1024 * 1024;
+
+/// What comes before the first sound or picture of a file, in bytes; a WAV file may have a cover there.
+pub const MEDIA_HEADER_BYTES: usize = 4 * 1024 * 1024;
+
+/// What a source asks for of its file at once, in bytes.
+pub const MEDIA_READ_BYTES: usize = 64 * 1024;
+
+/// Pixels of one picture that is decoded, 4096 x 2304: a header of ten bytes could ask for 268 million.
+pub const MEDIA_PIXELS: u64 = 4096 * 2304;
+
+/// The longest pause between two frames of a file. More is a clock that lies: a track would stand still.
+pub const MEDIA_PAUSE: Duration = Duration::from_secs(60);
+
+/// Sample rates of sound that is resampled, in Hz.
+pub const SAMPLE_RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
+
+/// How long received frames wait for those before them.
+pub const JITTER_DEPTH: Duration = Duration::from_millis(200);
+
+/// Frames that wait there in all; beyond that the first ones go on.
+pub const JITTER_FRAMES: usize = 256;
+
+/// The longest hole in sound that is filled when it is written to a file; a longer one is a break.
+pub const SOUND_HOLE: Duration = Duration::from_secs(5);
