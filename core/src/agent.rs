@@ -1,17 +1,21 @@
 //! A command-line peer: a signaling client, its peer connections and their channels, one [`Machine`].
 //!
-//! Five parts: `agent/signaling.rs` reaches the server, `agent/peers.rs` holds the peer connections, `agent/channels.rs`
-//! their channels and what waits on them, `agent/stun.rs` asks for addresses, `agent/turn.rs` for relays. Here they
-//! meet: what one part wants of another is worked off in `settle`; `agent/rooms.rs` is a part of that.
+//! Seven parts: `agent/signaling.rs` reaches the server, `agent/peers.rs` holds the peer connections, `agent/channels.rs`
+//! their channels and what waits on them, `agent/stun.rs` asks for addresses, `agent/turn.rs` for relays,
+//! `agent/tracks.rs` has what is sent of sound and picture, `agent/heard.rs` what is heard and seen. Here they meet: what
+//! one part wants of another is worked off in `settle`; `agent/rooms.rs` and `agent/media.rs` are a part of that.
 
 mod channels;
 mod habits;
+mod heard;
+mod media;
 mod peers;
 mod rooms;
 mod signaling;
 mod stun;
 #[cfg(test)]
 mod tests;
+mod tracks;
 mod turn;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,8 +23,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::agent::habits::Habits;
+use crate::agent::heard::Heard;
+pub use crate::agent::media::{MediaCommand, MediaConfig, MediaNotice, OurTrack, TheirTrack};
 use crate::agent::peers::{Peers, PeersEffect};
 use crate::agent::signaling::{Signaling, SignalingEffect};
+use crate::agent::tracks::{Tracks, TracksEffect};
 use crate::agent::turn::Relays;
 use crate::clock::WallClock;
 use crate::dialect::Dialect;
@@ -76,6 +83,8 @@ pub struct AgentConfig {
     pub greet: bool,
     /// How often to send a random text to each peer, as Tony Bai's own peers do.
     pub chatter: Option<Duration>,
+    /// What of sound and picture is wanted from the start.
+    pub media: MediaConfig,
 }
 
 /// What the embedding program asks of an agent.
@@ -126,6 +135,8 @@ pub enum AgentCommand {
     Close(Name),
     /// Use these TURN servers from now on: the answer to [`AgentNotice::TurnServers`].
     UseTurn(Vec<TurnServer>),
+    /// Something of sound and picture; it waits for nothing.
+    Media(MediaCommand),
     /// Send what waits, close everything, then [`AgentNotice::Ended`], after two seconds at most.
     Quit,
 }
@@ -241,6 +252,8 @@ pub enum AgentNotice {
     /// The signaling server named TURN servers by names that have to be looked up; [`AgentCommand::UseTurn`] gives
     /// the agent those that were found.
     TurnServers(Vec<(TurnUri, Credentials)>),
+    /// Something of sound and picture.
+    Media(MediaNotice),
     /// Something is not as it should be, though nobody's command failed; a sentence for a person.
     Warning(String),
     /// Something for who asks for details.
@@ -267,6 +280,8 @@ pub struct Agent {
     /// Whether TURN servers are taken from the signaling server.
     takes_turn: bool,
     habits: Habits,
+    tracks: Tracks,
+    heard: Heard,
     /// Where the embedding program wants to be, and who else is there as far as we know; `None` before the server's
     /// answer. Entered again when the server forgot us, or may not have heard us.
     rooms: BTreeMap<RoomName, Option<BTreeSet<Name>>>,
@@ -279,6 +294,7 @@ pub struct Agent {
     ended: bool,
     from_signaling: Vec<SignalingEffect>,
     from_peers: Vec<PeersEffect>,
+    from_tracks: Vec<TracksEffect>,
     outputs: VecDeque<Output<AgentNotice>>,
 }
 
@@ -310,34 +326,42 @@ impl Agent {
             told_of_absence: config.dialect == Dialect::Enishi,
             asked_to_offer: config.dialect == Dialect::Zenn,
         };
-        let mut peers = Peers::new(settings, relays, secrets);
-        let mut from_peers = Vec::new();
-        // Socket.IO's broadcast has no address, so nobody needs to give one.
-        let is_broadcast = matches!(config.dialect, Dialect::SocketIo09 | Dialect::SocketIo);
-        let target = config.target.or_else(|| is_broadcast.then(|| EVERYONE.into()));
-        if let (Role::Offer, Some(target)) = (config.role, target) {
-            peers.offer(now, target, &mut from_peers);
-        }
-        Agent {
+        let peers = Peers::new(settings, relays, secrets);
+        let mut agent = Agent {
             signaling,
             peers,
             takes_turn,
             habits,
+            tracks: Tracks::new(config.media.once),
+            heard: Heard::default(),
             rooms: config.room.into_iter().map(|room| (room, None)).collect(),
             leaving: BTreeSet::new(),
             postponed: VecDeque::new(),
             quitting: None,
             ended: false,
             from_signaling: Vec::new(),
-            from_peers,
+            from_peers: Vec::new(),
+            from_tracks: Vec::new(),
             outputs: VecDeque::new(),
+        };
+        agent.publish_configured(now, config.media);
+        // Socket.IO's broadcast has no address, so nobody needs to give one.
+        let is_broadcast = matches!(config.dialect, Dialect::SocketIo09 | Dialect::SocketIo);
+        let target = config.target.or_else(|| is_broadcast.then(|| EVERYONE.into()));
+        if let (Role::Offer, Some(target)) = (config.role, target) {
+            agent.peers.offer(now, target, &mut agent.from_peers);
         }
+        agent
     }
 
     fn command(&mut self, now: Instant, command: AgentCommand) {
         let is_immediate = matches!(
             command,
-            AgentCommand::Offer(_) | AgentCommand::Peers | AgentCommand::UseTurn(_) | AgentCommand::Quit
+            AgentCommand::Offer(_)
+                | AgentCommand::Peers
+                | AgentCommand::UseTurn(_)
+                | AgentCommand::Media(_)
+                | AgentCommand::Quit
         );
         if self.signaling.is_up_soon() && !is_immediate && self.postponed.len() < POSTPONED {
             return self.postponed.push_back(command);
@@ -351,6 +375,7 @@ impl Agent {
             AgentCommand::Close(name) => self.peers.close(now, name, out),
             AgentCommand::Peers => self.peers.list(out),
             AgentCommand::UseTurn(servers) => self.peers.use_turn(now, servers, out),
+            AgentCommand::Media(command) => self.media_command(now, command),
             AgentCommand::Relay { to, label, payload } => {
                 let envelope = Envelope {
                     from: self.signaling.name().cloned(),
@@ -453,7 +478,11 @@ impl Agent {
 
     fn peers_effect(&mut self, now: Instant, effect: PeersEffect) {
         match effect {
+            PeersEffect::Media { from, effect } => self.media_effect(now, from, effect),
             PeersEffect::Notice(notice) => {
+                if let AgentNotice::Peer { id, state: PeerState::Closed } = &notice {
+                    self.heard.gone(id);
+                }
                 self.habits.notice(now, &notice);
                 self.notice(notice);
             }
@@ -522,6 +551,7 @@ impl Agent {
     fn timeout(&mut self, now: Instant) {
         self.signaling.timeout(now, &mut self.from_signaling);
         self.peers.timeout(now, &mut self.from_peers);
+        self.play(now);
         let due = self.habits.due(now);
         for (name, text) in due.into_iter().filter(|_| self.quitting.is_none()) {
             self.peers.send(now, Some(name), None, &Payload::Text(text), &mut self.from_peers);
@@ -574,7 +604,8 @@ impl Machine for Agent {
             Input::Command(command) => self.command(now, command),
             // A client is sent no requests, and what the kernel took of its few messages says nothing to it.
             Input::Accepted { .. } | Input::Request { .. } | Input::BadRequest { .. } | Input::Sent { .. } => {}
-            Input::FileRead { .. } | Input::FileWritten { .. } => {}
+            Input::FileRead { op, result } => self.file_read(now, op, &result),
+            Input::FileWritten { .. } => {}
         }
         self.settle(now);
         if let Some(until) = self.quitting.filter(|_| !self.ended) {
@@ -591,7 +622,13 @@ impl Machine for Agent {
             return None;
         }
         let quitting = self.quitting.filter(|_| !self.signaling.is_leaving()).map(|at| (at, "quit"));
-        let next = [self.signaling.next_timeout(), self.peers.next_timeout(), self.habits.next_timeout(), quitting];
+        let next = [
+            self.signaling.next_timeout(),
+            self.peers.next_timeout(),
+            self.habits.next_timeout(),
+            quitting,
+            self.tracks.next_timeout(),
+        ];
         next.into_iter().flatten().min().map(|(at, why)| Deadline { at, why })
     }
 }
