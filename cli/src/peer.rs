@@ -366,6 +366,7 @@ fn configure(args: &PeerArgs, udp: &[UdpSocket]) -> Result<(AgentConfig, Vec<Str
         greet: args.greet,
         chatter: args.chatter,
         record: None,
+        media: MediaConfig::default(),
     };
     Ok((config, warnings))
 }

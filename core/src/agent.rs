@@ -1,12 +1,15 @@
 //! A command-line peer: a signaling client, its peer connections and their channels, one [`Machine`].
 //!
-//! Six parts: `agent/signaling.rs` reaches the server, `agent/peers.rs` holds the peer connections, `agent/channels.rs`
+//! Eight parts: `agent/signaling.rs` reaches the server, `agent/peers.rs` holds the peer connections, `agent/channels.rs`
 //! their channels and what waits on them, `agent/stun.rs` asks for addresses, `agent/turn.rs` for relays,
-//! `agent/recording.rs` writes what arrives to files. Here they meet: what one part wants of another is worked off in
-//! `settle`; `agent/rooms.rs` is a part of that.
+//! `agent/tracks.rs` has what is sent of sound and picture, `agent/heard.rs` what is heard and seen, and
+//! `agent/recording.rs` writes it to files. Here they meet: what one part wants of another is worked off in `settle`;
+//! `agent/rooms.rs` and `agent/media.rs` are a part of that.
 
 mod channels;
 mod habits;
+mod heard;
+mod media;
 mod peers;
 mod recording;
 mod rooms;
@@ -14,6 +17,7 @@ mod signaling;
 mod stun;
 #[cfg(test)]
 mod tests;
+mod tracks;
 mod turn;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,9 +25,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::agent::habits::Habits;
+use crate::agent::heard::Heard;
+pub use crate::agent::media::{MediaCommand, MediaConfig, MediaNotice, OurTrack, TheirTrack};
 use crate::agent::peers::{Peers, PeersEffect};
 use crate::agent::recording::{Recorder, RecorderEffect};
 use crate::agent::signaling::{Signaling, SignalingEffect};
+use crate::agent::tracks::{Tracks, TracksEffect};
 use crate::agent::turn::Relays;
 use crate::clock::WallClock;
 use crate::dialect::Dialect;
@@ -81,6 +88,8 @@ pub struct AgentConfig {
     pub greet: bool,
     /// How often to send a random text to each peer, as Tony Bai's own peers do.
     pub chatter: Option<Duration>,
+    /// What of sound and picture is wanted from the start.
+    pub media: MediaConfig,
     /// What to record from the start.
     pub record: Option<RecordSpec>,
 }
@@ -133,6 +142,8 @@ pub enum AgentCommand {
     Close(Name),
     /// Use these TURN servers from now on: the answer to [`AgentNotice::TurnServers`].
     UseTurn(Vec<TurnServer>),
+    /// Something of sound and picture; it waits for nothing.
+    Media(MediaCommand),
     /// Record what remote peers send from now on, with those who come later. There is one recording at a time.
     RecordStart(RecordSpec),
     /// End the recording: what is left of it is written.
@@ -252,6 +263,8 @@ pub enum AgentNotice {
     /// The signaling server named TURN servers by names that have to be looked up; [`AgentCommand::UseTurn`] gives
     /// the agent those that were found.
     TurnServers(Vec<(TurnUri, Credentials)>),
+    /// Something of sound and picture.
+    Media(MediaNotice),
     /// Something is not as it should be, though nobody's command failed; a sentence for a person.
     Warning(String),
     /// Something for who asks for details.
@@ -280,6 +293,8 @@ pub struct Agent {
     /// Whether TURN servers are taken from the signaling server.
     takes_turn: bool,
     habits: Habits,
+    tracks: Tracks,
+    heard: Heard,
     recorder: Recorder,
     /// Where the embedding program wants to be, and who else is there as far as we know; `None` before the server's
     /// answer. Entered again when the server forgot us, or may not have heard us.
@@ -293,6 +308,7 @@ pub struct Agent {
     ended: bool,
     from_signaling: Vec<SignalingEffect>,
     from_peers: Vec<PeersEffect>,
+    from_tracks: Vec<TracksEffect>,
     from_recorder: Vec<RecorderEffect>,
     outputs: VecDeque<Output<AgentNotice>>,
 }
@@ -325,35 +341,37 @@ impl Agent {
             told_of_absence: config.dialect == Dialect::Enishi,
             asked_to_offer: config.dialect == Dialect::Zenn,
         };
-        let mut peers = Peers::new(settings, relays, secrets);
-        let mut from_peers = Vec::new();
-        // Socket.IO's broadcast has no address, so nobody needs to give one.
-        let is_broadcast = matches!(config.dialect, Dialect::SocketIo09 | Dialect::SocketIo);
-        let target = config.target.or_else(|| is_broadcast.then(|| EVERYONE.into()));
-        if let (Role::Offer, Some(target)) = (config.role, target) {
-            peers.offer(now, target, &mut from_peers);
-        }
-        let mut recorder = Recorder::new(now, clock);
-        let mut from_recorder = Vec::new();
-        if let Some(spec) = config.record {
-            recorder.start(spec, &mut from_recorder);
-        }
-        Agent {
+        let peers = Peers::new(settings, relays, secrets);
+        let mut agent = Agent {
             signaling,
             peers,
             takes_turn,
             habits,
-            recorder,
+            recorder: Recorder::new(now, clock),
+            tracks: Tracks::new(config.media.once),
+            heard: Heard::default(),
             rooms: config.room.into_iter().map(|room| (room, None)).collect(),
             leaving: BTreeSet::new(),
             postponed: VecDeque::new(),
             quitting: None,
             ended: false,
             from_signaling: Vec::new(),
-            from_peers,
-            from_recorder,
+            from_peers: Vec::new(),
+            from_tracks: Vec::new(),
+            from_recorder: Vec::new(),
             outputs: VecDeque::new(),
+        };
+        if let Some(spec) = config.record {
+            agent.recorder.start(spec, &mut agent.from_recorder);
         }
+        agent.publish_configured(now, config.media);
+        // Socket.IO's broadcast has no address, so nobody needs to give one.
+        let is_broadcast = matches!(config.dialect, Dialect::SocketIo09 | Dialect::SocketIo);
+        let target = config.target.or_else(|| is_broadcast.then(|| EVERYONE.into()));
+        if let (Role::Offer, Some(target)) = (config.role, target) {
+            agent.peers.offer(now, target, &mut agent.from_peers);
+        }
+        agent
     }
 
     fn command(&mut self, now: Instant, command: AgentCommand) {
@@ -362,6 +380,7 @@ impl Agent {
             AgentCommand::Offer(_)
                 | AgentCommand::Peers
                 | AgentCommand::UseTurn(_)
+                | AgentCommand::Media(_)
                 | AgentCommand::RecordStart(_)
                 | AgentCommand::RecordStop
                 | AgentCommand::Quit
@@ -378,6 +397,7 @@ impl Agent {
             AgentCommand::Close(name) => self.peers.close(now, name, out),
             AgentCommand::Peers => self.peers.list(out),
             AgentCommand::UseTurn(servers) => self.peers.use_turn(now, servers, out),
+            AgentCommand::Media(command) => self.media_command(now, command),
             AgentCommand::Relay { to, label, payload } => {
                 let envelope = Envelope {
                     from: self.signaling.name().cloned(),
@@ -435,18 +455,8 @@ impl Agent {
                 self.peers_effect(now, effect);
             }
             for effect in from_recorder {
-                self.recorder_effect(effect);
+                self.recorder_effect(now, effect);
             }
-        }
-    }
-
-    fn recorder_effect(&mut self, effect: RecorderEffect) {
-        match effect {
-            RecorderEffect::Write { op, path, at, bytes } => {
-                self.outputs.push_back(Output::WriteFile { op, path, at, bytes });
-            }
-            RecorderEffect::WantKeyFrame { .. } => {}
-            RecorderEffect::Notice(notice) => self.notice(notice),
         }
     }
 
@@ -498,7 +508,12 @@ impl Agent {
 
     fn peers_effect(&mut self, now: Instant, effect: PeersEffect) {
         match effect {
+            PeersEffect::Media { from, effect } => self.media_effect(now, from, effect),
             PeersEffect::Notice(notice) => {
+                if let AgentNotice::Peer { id, state: PeerState::Closed } = &notice {
+                    self.heard.gone(id);
+                    self.recorder.gone(now, id, &mut self.from_recorder);
+                }
                 self.habits.notice(now, &notice);
                 self.notice(notice);
             }
@@ -567,6 +582,7 @@ impl Agent {
     fn timeout(&mut self, now: Instant) {
         self.signaling.timeout(now, &mut self.from_signaling);
         self.peers.timeout(now, &mut self.from_peers);
+        self.play(now);
         self.recorder.timeout(now, &mut self.from_recorder);
         let due = self.habits.due(now);
         for (name, text) in due.into_iter().filter(|_| self.quitting.is_none()) {
@@ -620,7 +636,7 @@ impl Machine for Agent {
             Input::Command(command) => self.command(now, command),
             // A client is sent no requests, and what the kernel took of its few messages says nothing to it.
             Input::Accepted { .. } | Input::Request { .. } | Input::BadRequest { .. } | Input::Sent { .. } => {}
-            Input::FileRead { .. } => {}
+            Input::FileRead { op, result } => self.file_read(now, op, &result),
             Input::FileWritten { op, result } => {
                 self.recorder.file_written(now, op, result, &mut self.from_recorder);
             }
@@ -643,9 +659,10 @@ impl Machine for Agent {
         let next = [
             self.signaling.next_timeout(),
             self.peers.next_timeout(),
-            self.recorder.next_timeout(),
             self.habits.next_timeout(),
             quitting,
+            self.tracks.next_timeout(),
+            self.recorder.next_timeout(),
         ];
         next.into_iter().flatten().min().map(|(at, why)| Deadline { at, why })
     }

@@ -226,3 +226,9 @@ pub const JITTER_FRAMES: usize = 256;
 
 /// The longest hole in sound that is filled when it is written to a file; a longer one is a break.
 pub const SOUND_HOLE: Duration = Duration::from_secs(5);
+
+/// Packets of sound that an agent keeps of each remote track, for the case that somebody asks what it sounds like.
+pub const HEARD_PACKETS: usize = 100;
+
+/// The largest picture, encoded, that an agent keeps of each remote track, for the case that somebody asks how it looks.
+pub const HEARD_PICTURE_BYTES: usize = 512 * 1024;

@@ -13,6 +13,7 @@
 //! - `channels`: data channels and back-pressure
 //! - `media`: tracks: what is sent and received of sound and picture
 //! - `sdp`: what we read in descriptions ourselves
+//! - `stats`: the counters, and the word for them
 
 mod channels;
 mod drive;
@@ -20,6 +21,7 @@ mod media;
 mod negotiation;
 mod recovery;
 mod sdp;
+mod stats;
 #[cfg(test)]
 mod tests;
 
@@ -41,8 +43,9 @@ pub(crate) use self::drive::contained;
 use self::media::Tracks;
 use self::negotiation::Negotiation;
 use self::recovery::{Recovery, Step};
+pub use self::stats::{ChannelStats, ConnectionQuality, PeerStats, TrackStats};
 use crate::limits;
-use crate::media::{Codec, EncodedFrame, Kind};
+use crate::media::{EncodedFrame, Kind};
 use crate::signal::{Payload, Signal};
 
 /// How often the round-trip time is refreshed.
@@ -190,6 +193,8 @@ pub enum PeerEffect {
     TrackReady {
         /// The track.
         track: TrackKey,
+        /// Whether the remote wants sound that helps to restore lost packets (RFC 7587, 6.1: `useinbandfec`).
+        fec: bool,
     },
     /// A track is not taken: one of ours by the remote, or one of the remote's by us. The connection goes on without it.
     TrackRefused {
@@ -221,6 +226,10 @@ pub enum PeerEffect {
         /// Whether something is missing before it. A picture cannot be decoded then until the next key frame, which is
         /// asked for already.
         lost: bool,
+        /// How many packets carried it.
+        packets: u64,
+        /// How many never came between the frame before and this one.
+        missing: u64,
         /// When its first packet came.
         arrived: Instant,
         /// When the sender sampled it, on its own clock, since 1970, if it told yet: frames of its tracks with the same
@@ -238,81 +247,6 @@ pub enum PeerEffect {
     Skipped(String),
     /// The connection failed; [`PeerState::Closed`] follows.
     Failed(PeerFault),
-}
-
-/// Counters of one peer connection.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct PeerStats {
-    /// The selected pair, local and remote.
-    pub path: Option<(SocketAddr, SocketAddr)>,
-    /// Whether the local address of that pair is one on a TURN server.
-    pub relayed: bool,
-    /// Round-trip time of the selected pair.
-    pub round_trip: Option<Duration>,
-    /// Bytes of UDP payload sent.
-    pub bytes_sent: u64,
-    /// Bytes of UDP payload received.
-    pub bytes_received: u64,
-    /// Per data channel, in order of opening.
-    pub channels: Vec<ChannelStats>,
-    /// What the path is thought to carry, in bits per second, while a track of ours is sent.
-    pub bandwidth: Option<u64>,
-    /// Per track, ours and the remote's, in order of their keys.
-    pub tracks: Vec<TrackStats>,
-}
-
-/// Counters of one track. Those that str0m counts are refreshed every second.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TrackStats {
-    /// Which.
-    pub track: TrackKey,
-    /// What it carries.
-    pub kind: Kind,
-    /// How.
-    pub codec: Codec,
-    /// Whether it is ours.
-    pub ours: bool,
-    /// Whether it flows: negotiated, and not ended.
-    pub live: bool,
-    /// RTP packets, repeated ones among them.
-    pub packets: u64,
-    /// Bytes of their payload.
-    pub bytes: u64,
-    /// Bits per second, over the last second.
-    pub bitrate: u64,
-    /// Frames: of ours, those handed over; of the remote's, those that arrived whole.
-    pub frames: u64,
-    /// Key frames among them.
-    pub key_frames: u64,
-    /// Which part of the packets was lost lately, 0 to 1, as the receiving side reported it last (RFC 3550, 6.4.1).
-    pub loss: Option<f32>,
-    /// How much the time that packets travel varies (RFC 3550, 6.4.1).
-    pub jitter: Option<Duration>,
-    /// Round-trip time, from RTCP.
-    pub round_trip: Option<Duration>,
-    /// Requests to repeat packets: received for ours, sent for the remote's.
-    pub nacks: u64,
-    /// Requests for a key frame (PLI and FIR), in the same way.
-    pub key_requests: u64,
-}
-
-/// Counters of one data channel.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ChannelStats {
-    /// The label.
-    pub label: String,
-    /// Whether it is open now.
-    pub open: bool,
-    /// Messages sent.
-    pub messages_sent: u64,
-    /// Payload bytes sent.
-    pub bytes_sent: u64,
-    /// Messages received.
-    pub messages_received: u64,
-    /// Payload bytes received.
-    pub bytes_received: u64,
-    /// Payload bytes accepted for sending and not acknowledged yet.
-    pub buffered: usize,
 }
 
 /// One peer connection.

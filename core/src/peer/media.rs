@@ -24,6 +24,9 @@ use crate::media::{Codec, EncodedFrame, Kind};
 /// A sender's timestamps may jump by this much. Beyond it, or back, it began anew: then its time goes on with ours.
 const JUMP: Duration = Duration::from_secs(10);
 
+/// So many packets in a row are not lost: their numbers jumped.
+const JUMPED: u64 = 3_000;
+
 /// All tracks, ours and the remote's.
 #[derive(Debug, Default)]
 pub(super) struct Tracks {
@@ -77,6 +80,8 @@ struct Reception {
     /// Whether the next frame can be decoded, if it follows on the last one.
     decodable: bool,
     asked: Option<Instant>,
+    /// The number of the last packet.
+    last: Option<u64>,
 }
 
 /// What we want of the sections, to be put into the next offer.
@@ -260,10 +265,10 @@ impl Tracks {
     }
 
     /// The offer was answered.
-    pub fn answered(&mut self, rtc: Option<&Rtc>, out: &mut Vec<PeerEffect>) {
+    pub fn answered(&mut self, rtc: Option<&Rtc>, sections: &[Section], out: &mut Vec<PeerEffect>) {
         for publication in self.ours.values_mut() {
             if let Place::Offered(mid) = publication.place {
-                publication.decide(mid, rtc, out);
+                publication.decide(mid, wants_fec(sections, mid), rtc, out);
             }
         }
     }
@@ -272,7 +277,7 @@ impl Tracks {
     fn place(&mut self, rtc: Option<&Rtc>, sections: &[Section], out: &mut Vec<PeerEffect>) -> Vec<Mid> {
         for publication in self.ours.values_mut() {
             match publication.place {
-                Place::Live(mid) if !is_sending(rtc, mid) => publication.decide(mid, rtc, out),
+                Place::Live(mid) if !is_sending(rtc, mid) => publication.decide(mid, false, rtc, out),
                 _ => {}
             }
         }
@@ -283,7 +288,7 @@ impl Tracks {
             }
             let waits = |of: &&mut Publication| of.place == Place::Waiting && of.stats.kind == section.kind;
             match self.ours.values_mut().find(waits) {
-                Some(publication) => publication.decide(section.mid, rtc, out),
+                Some(publication) => publication.decide(section.mid, section.fec, rtc, out),
                 None => silent.push(section.mid),
             }
         }
@@ -336,13 +341,18 @@ impl Tracks {
         let first = reception.line.is_none();
         let lost = !data.contiguous && !first;
         let (track, time) = (*track, reception.at(&data));
+        let (from, to) = (**data.seq_range.start(), **data.seq_range.end());
+        let missing = reception.last.replace(to).map_or(0, |last| from.saturating_sub(last + 1));
+        // Whoever counts anew, by a jump, has lost nothing.
+        let (packets, missing) = (to.saturating_sub(from) + 1, if missing < JUMPED { missing } else { 0 });
+        reception.stats.missing += missing;
         reception.stats.frames += 1;
         reception.stats.key_frames += u64::from(key);
         reception.decodable = key || (reception.decodable && !lost);
         let wanted = !reception.decodable;
         let frame = EncodedFrame { codec, time, key, data: Bytes::copy_from_slice(&data.data) };
         let (arrived, sampled) = (data.network_time, sampled_at(&data));
-        out.push(PeerEffect::Frame { track, frame, lost, arrived, sampled });
+        out.push(PeerEffect::Frame { track, frame, lost, packets, missing, arrived, sampled });
         if wanted {
             self.ask(now, track);
         }
@@ -416,11 +426,11 @@ impl Tracks {
 
 impl Publication {
     /// Whether the remote takes it in this section.
-    fn decide(&mut self, mid: Mid, rtc: Option<&Rtc>, out: &mut Vec<PeerEffect>) {
+    fn decide(&mut self, mid: Mid, fec: bool, rtc: Option<&Rtc>, out: &mut Vec<PeerEffect>) {
         let (track, kind) = (self.stats.track, self.stats.kind);
         if is_sending(rtc, mid) {
             self.place = Place::Live(mid);
-            out.push(PeerEffect::TrackReady { track });
+            out.push(PeerEffect::TrackReady { track, fec });
         } else {
             self.place = Place::Refused;
             let why = format!("it does not take our {}", kind.name());
@@ -433,7 +443,7 @@ impl Reception {
     fn new(track: TrackKey, section: &Section) -> Self {
         let stats = TrackStats { live: true, ..new_stats(track, section.kind, false) };
         let meter = Meter::default();
-        Reception { mid: section.mid, stats, meter, line: None, decodable: false, asked: None }
+        Reception { mid: section.mid, stats, meter, line: None, decodable: false, asked: None, last: None }
     }
 
     /// A frame's time in its track.
@@ -485,6 +495,10 @@ pub(super) fn request_key_frame(rtc: &mut Rtc, mid: Mid) {
     }
 }
 
+fn wants_fec(sections: &[Section], mid: Mid) -> bool {
+    sections.iter().any(|section| section.mid == mid && section.fec)
+}
+
 fn is_sending(rtc: Option<&Rtc>, mid: Mid) -> bool {
     let media = rtc.and_then(|rtc| rtc.media(mid));
     media.is_some_and(|media| !media.disabled() && media.direction().is_sending())
@@ -533,7 +547,7 @@ fn to_str0m_codec(codec: Codec) -> format::Codec {
     }
 }
 
-fn new_stats(track: TrackKey, kind: Kind, ours: bool) -> TrackStats {
+pub(super) fn new_stats(track: TrackKey, kind: Kind, ours: bool) -> TrackStats {
     TrackStats {
         track,
         kind,
@@ -545,6 +559,7 @@ fn new_stats(track: TrackKey, kind: Kind, ours: bool) -> TrackStats {
         bitrate: 0,
         frames: 0,
         key_frames: 0,
+        missing: 0,
         loss: None,
         jitter: None,
         round_trip: None,

@@ -57,7 +57,7 @@ impl Peer {
         out.push(PeerEffect::Signal(Signal::Candidate(signal::Candidate {
             candidate: added.to_sdp_string(),
             sdp_mid: local.mid.clone(),
-            sdp_m_line_index: Some(0),
+            sdp_m_line_index: Some(local.index),
             username_fragment: Some(local.ufrag.clone()),
         })));
     }
@@ -209,7 +209,7 @@ impl Peer {
             return;
         }
         self.channels.answered();
-        self.tracks.answered(self.rtc.as_deref(), out);
+        self.tracks.answered(self.rtc.as_deref(), &remote.sections, out);
         self.take_remote(now, remote, out);
     }
 

@@ -22,8 +22,9 @@ pub(super) struct Description {
     pub ufrag: String,
     /// The certificate's fingerprint, normalised: `sha-256 AB:CD:…`.
     pub fingerprint: String,
-    /// The first media section's `a=mid`.
+    /// The `a=mid` of the first media section that is used, and its number: all others share its path.
     pub mid: Option<String>,
+    pub index: u16,
     /// The longest message that this side takes, in bytes.
     pub message_bytes: usize,
     /// Its media sections of sound and picture.
@@ -41,6 +42,8 @@ pub(super) struct Section {
     pub rejected: bool,
     /// The names of its encodings, for a person.
     pub codecs: Vec<String>,
+    /// Whether it wants in-band error correction (RFC 7587, 6.1).
+    pub fec: bool,
 }
 
 /// Reads a description.
@@ -69,8 +72,11 @@ pub(super) fn read(sdp: &str) -> Result<Description, String> {
             limits::MEDIA_SECTIONS
         ));
     }
+    let first = sections.iter().position(|text| !is_rejected(text)).unwrap_or(0);
+    let mid = sections.get(first).and_then(|text| attributes(text, "a=mid:").next()).map(str::to_owned);
+    let index = u16::try_from(first).unwrap_or(0);
     let sections = sections.into_iter().filter_map(section).collect();
-    Ok(Description { ufrag, fingerprint, mid: value("a=mid:"), message_bytes, sections })
+    Ok(Description { ufrag, fingerprint, mid, index, message_bytes, sections })
 }
 
 /// The media sections, each from its `m=` line on.
@@ -84,20 +90,28 @@ fn sections(sdp: &str) -> impl Iterator<Item = &str> {
 
 /// Reads one media section, if it is one of sound or picture that has a name.
 fn section(text: &str) -> Option<Section> {
-    let mut lines = text.lines().map(str::trim_end);
-    let mut words = lines.next()?.strip_prefix("m=")?.split(' ');
-    let kind = [Kind::Audio, Kind::Video].into_iter().find(|kind| Some(kind.name()) == words.clone().next())?;
-    let port = words.nth(1)?;
-    let attribute = |name: &'static str| text.lines().filter_map(move |line| line.trim_end().strip_prefix(name));
-    let mid = Mid::from(attribute("a=mid:").next()?);
+    let word = text.strip_prefix("m=")?.split(' ').next();
+    let kind = [Kind::Audio, Kind::Video].into_iter().find(|kind| Some(kind.name()) == word)?;
+    let mid = Mid::from(attributes(text, "a=mid:").next()?);
     let mut codecs = Vec::new();
-    for name in attribute("a=rtpmap:").filter_map(|map| map.split_once(' ')?.1.split('/').next()) {
+    for name in attributes(text, "a=rtpmap:").filter_map(|map| map.split_once(' ')?.1.split('/').next()) {
         let is_codec = !["rtx", "red", "ulpfec", "flexfec-03", "telephone-event", "CN"].contains(&name);
         if is_codec && !codecs.iter().any(|known| known == name) {
             codecs.push(name.to_owned());
         }
     }
-    Some(Section { mid, kind, rejected: port == "0" && attribute("a=bundle-only").next().is_none(), codecs })
+    let fec = attributes(text, "a=fmtp:").any(|parameters| parameters.contains("useinbandfec=1"));
+    Some(Section { mid, kind, rejected: is_rejected(text), codecs, fec })
+}
+
+/// What follows a name, on each line of a section that begins with it.
+fn attributes<'a>(section: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
+    section.lines().filter_map(move |line| line.trim_end().strip_prefix(name))
+}
+
+/// Whether a section is not used: its port is 0, without the promise to be bundled (RFC 9143, 6).
+fn is_rejected(section: &str) -> bool {
+    section.split(' ').nth(1) == Some("0") && attributes(section, "a=bundle-only").next().is_none()
 }
 
 /// A description of ours that does not promise to send in these sections.
@@ -198,7 +212,7 @@ mod tests {
     fn reads_a_browsers_offer() {
         let read = read(CHROMIUM).unwrap();
         assert_eq!(read.ufrag, "VEZr");
-        assert_eq!(read.mid.as_deref(), Some("0"));
+        assert_eq!((read.mid.as_deref(), read.index), (Some("0"), 0));
         assert_eq!(read.message_bytes, 262_144);
         assert!(read.fingerprint.starts_with("sha-256 0B:D6:57"));
     }
@@ -210,7 +224,13 @@ mod tests {
         assert_eq!((audio.mid, audio.kind, audio.rejected), (Mid::from("0"), Kind::Audio, false));
         assert_eq!((video.mid, video.kind, video.rejected), (Mid::from("1"), Kind::Video, false));
         assert_eq!(audio.codecs, ["opus", "G722", "PCMU", "PCMA"]);
+        assert!(audio.fec && !video.fec);
         assert_eq!(video.codecs, ["VP8", "H264", "AV1", "VP9"]);
+
+        let without_sound = CHROMIUM.replace("m=audio 54782", "m=audio 0");
+        let read = super::read(&without_sound).unwrap();
+        assert!(read.sections[0].rejected && !read.sections[1].rejected);
+        assert_eq!((read.mid.as_deref(), read.index), (Some("1"), 1));
     }
 
     #[test]

@@ -293,7 +293,15 @@ fn ffprobe(name: &str, extension: &str, file: &[u8]) -> Probed {
     let path = env::temp_dir().join(format!("enishi-recording-{name}-{}.{extension}", process::id()));
     fs::write(&path, file).expect("a file");
     let mut command = Command::new("ffprobe");
-    command.args(["-v", "error", "-count_frames", "-show_entries", "stream=codec_name,nb_read_frames", "-of", "csv=p=0"]);
+    command.args([
+        "-v",
+        "error",
+        "-count_frames",
+        "-show_entries",
+        "stream=codec_name,nb_read_frames",
+        "-of",
+        "csv=p=0",
+    ]);
     let output = command.arg(&path).output().expect("ffprobe is there: run tests/setup");
     let _ = fs::remove_file(&path);
     let text = String::from_utf8(output.stdout).expect("UTF-8");

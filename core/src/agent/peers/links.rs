@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use super::tracks::Tracks;
 use super::{Peers, PeersEffect, Remote, SHORTEST_SLEEP, Timer, detail, fail, lost_messages};
 use crate::agent::AgentNotice;
 use crate::agent::channels::Channels;
@@ -58,6 +59,7 @@ impl Peers {
             peer: self.new_peer(now, name),
             state: PeerState::Connecting,
             channels: Channels::default(),
+            tracks: Tracks::default(),
             ours,
             unanswered: Vec::new(),
             absent: false,
@@ -73,6 +75,7 @@ impl Peers {
         self.remotes.insert(name.clone(), remote);
         let connecting = AgentNotice::Peer { id: name.clone(), state: PeerState::Connecting };
         out.push(PeersEffect::Notice(connecting));
+        self.add_tracks(now, name);
         self.gather(now, name, out);
         true
     }
@@ -195,6 +198,7 @@ impl Peers {
                     (PeerState::Disconnected, false) => self.doubt_relay(now, name, out),
                     _ => {}
                 }
+                self.listeners_changed(name, out);
                 AgentNotice::Peer { id, state }
             }
             PeerEffect::Failed(PeerFault::NoPath) if !remote.unanswered.is_empty() => {
@@ -219,13 +223,16 @@ impl Peers {
                 lost_messages(&id, channel.queue.len(), out);
                 AgentNotice::ChannelClosed { id, label }
             }
-            PeerEffect::TrackReady { .. }
+            effect @ (PeerEffect::TrackReady { .. }
             | PeerEffect::TrackRefused { .. }
             | PeerEffect::TrackAdded { .. }
             | PeerEffect::TrackRemoved { .. }
             | PeerEffect::Frame { .. }
             | PeerEffect::KeyFrameWanted { .. }
-            | PeerEffect::Bandwidth(_) => return,
+            | PeerEffect::Bandwidth(_)) => {
+                let effect = self.media(name, effect);
+                return out.extend(effect.map(|effect| PeersEffect::Media { from: id, effect }));
+            }
             PeerEffect::Transmit { .. } | PeerEffect::Signal(_) | PeerEffect::Skipped(_) => return,
         };
         out.push(PeersEffect::Notice(notice));
@@ -239,6 +246,7 @@ impl Peers {
         (remote.state, remote.again) = (PeerState::Connecting, false);
         remote.unanswered.clear();
         let before = std::mem::take(&mut remote.channels).into_all();
+        self.add_tracks(now, name);
         self.gather(now, name, out);
         for channel in before {
             self.add_channel(now, name, channel.spec.clone());
@@ -256,6 +264,7 @@ impl Peers {
         self.routes.retain(|_, of| of != name);
         self.held.retain(|(to, _)| to != name);
         lost_messages(name, remote.channels.waiting(), out);
+        self.listeners_changed(name, out);
         out.push(PeersEffect::Notice(AgentNotice::Peer { id: name.clone(), state: PeerState::Closed }));
         if self.remotes.is_empty() {
             self.release_relays(now, out);
