@@ -8,7 +8,7 @@ use std::{env, fs, process};
 use enishi_core::agent::{AgentCommand, AgentNotice, MediaCommand, MediaConfig, RecordSpec, RecordingNotice};
 use enishi_core::dialect::Dialect;
 use enishi_core::media::{EncodedFrame, Kind, Read, detect, opus, vp8, wav, webm};
-use enishi_core::peer::PeerState;
+use enishi_core::peer::{Crypto, PeerState};
 use enishi_tests::world::{Disk, Path, World};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -22,6 +22,8 @@ const ALICE: usize = 1;
 /// A call in which the second one publishes, and which stands.
 fn call(seed: u64, audio: Option<&str>, video: Option<&str>, record: Option<&str>) -> World {
     let mut world = World::new(seed);
+    // Sound and picture need the keys of real DTLS.
+    world.crypto = Crypto::default();
     let bob = world.add_with(Dialect::Enishi, "bob", None, |config| config.record = record.map(spec));
     world.disk(bob).folders.insert("out".to_owned());
     world.add_with(Dialect::Enishi, "alice", Some("bob"), |config| {
