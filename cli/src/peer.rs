@@ -365,6 +365,7 @@ fn configure(args: &PeerArgs, udp: &[UdpSocket]) -> Result<(AgentConfig, Vec<Str
         crypto: Crypto::default(),
         greet: args.greet,
         chatter: args.chatter,
+        record: None,
     };
     Ok((config, warnings))
 }

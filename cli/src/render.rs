@@ -16,6 +16,7 @@ use crate::render::demo::Demo;
 use crate::script::Ask;
 
 pub mod demo;
+mod recording;
 
 /// Bytes of a binary message that are shown to a person.
 const SHOWN_BYTES: usize = 32;
@@ -158,6 +159,7 @@ impl Renderer {
             }
             AgentNotice::Presence { room, id, here: true } => line(Level::Info, format!("{id} joined {room}")),
             AgentNotice::Presence { room, id, here: false } => line(Level::Info, format!("{id} left {room}")),
+            AgentNotice::Recording(news) => Some(recording::status(news)),
             AgentNotice::Detail(text) => line(Level::Debug, Escaped(text).to_string()),
             _ => None,
         }
@@ -230,6 +232,7 @@ fn event(unix: Duration, notice: &AgentNotice) -> Option<Value> {
         AgentNotice::Peers(peers) => ("peers", json!({ "peers": peers.iter().map(peer_json).collect::<Vec<_>>() })),
         AgentNotice::Ended => ("ended", json!({})),
         AgentNotice::Warning(why) => ("warning", json!({ "why": why })),
+        AgentNotice::Recording(news) => recording::event(news),
         AgentNotice::Detail(_) | AgentNotice::TurnServers(_) => return None,
     };
     event["type"] = kind.into();

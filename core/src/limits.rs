@@ -187,6 +187,12 @@ pub const RELAY_PERMISSIONS: usize = 64;
 /// Channels that are bound on one relay address. What has none travels with 32 bytes more.
 pub const RELAY_CHANNELS: usize = 256;
 
+/// Files that an agent records to at once.
+pub const RECORDINGS: usize = 2 * PEERS;
+
+/// Bytes of a recorded file that wait for the disk; beyond that frames are dropped. Half a minute of a good picture.
+pub const RECORDING_WAITING_BYTES: usize = 8 * 1024 * 1024;
+
 /// ICE servers that an agent takes from its signaling server.
 pub const ICE_SERVERS: usize = 16;
 

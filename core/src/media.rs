@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use self::feed::Read;
 pub use self::muxer::{Container, Muxer, Write};
 pub use self::pattern::Pattern;
 pub use self::source::{Next, Source, SourceSpec};

@@ -323,6 +323,7 @@ impl World {
             crypto: self.crypto.clone(),
             greet: false,
             chatter: None,
+            record: None,
         };
         change(&mut config);
         let seed = self.seed();

@@ -2,10 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use crate::agent::heard::Arrival;
 use crate::agent::peers::MediaEffect;
+use crate::agent::recording::RecorderEffect;
 use crate::agent::tracks::TracksEffect;
 use crate::agent::{Agent, AgentNotice};
+use crate::machine::{FileError, FileOp, Output};
 use crate::media::{Codec, Kind, Pattern, Quality, SourceSpec};
 use crate::signal::Name;
 
@@ -211,8 +215,14 @@ impl Agent {
             match effect {
                 TracksEffect::Read(output) => self.outputs.push_back(output),
                 TracksEffect::Publish(kind) => self.peers.publish(now, kind, out),
-                TracksEffect::Unpublish(kind) => self.peers.unpublish(now, kind, out),
-                TracksEffect::Send { kind, frame, due } => self.peers.write(now, kind, &frame, due, out),
+                TracksEffect::Unpublish(kind) => {
+                    self.peers.unpublish(now, kind, out);
+                    self.recorder.own_ended(now, kind, &mut self.from_recorder);
+                }
+                TracksEffect::Send { kind, frame, due } => {
+                    self.peers.write(now, kind, &frame, due, out);
+                    self.recorder.own_frame(now, &frame, due, &mut self.from_recorder);
+                }
                 TracksEffect::Want(bits_per_second) => self.peers.want_bandwidth(now, bits_per_second, out),
                 TracksEffect::Notice(notice) => self.notice(notice),
             }
@@ -235,17 +245,20 @@ impl Agent {
                 self.tracks.bandwidth(self.peers.bandwidth());
                 return self.play(now);
             }
-            // Here is where a recorder would hear of it.
-            MediaEffect::Frame { track, frame, packets, missing, arrived, .. } => {
-                let arrival = Arrival { frame: &frame, packets, missing, arrived };
-                return self.heard.frame(&from, track, &arrival);
+            MediaEffect::Frame { track, frame, lost, packets, missing, arrived, sampled } => {
+                let recorded = &mut self.from_recorder;
+                self.recorder.frame(now, &from, track, &frame, lost, arrived, sampled, recorded);
+                let arrival = Arrival { frame, packets, missing, arrived };
+                return self.heard.frame(&from, track, arrival);
             }
             MediaEffect::Added { track, kind } => {
                 self.heard.added(from.clone(), track, kind);
+                self.recorder.track_added(&from, track, kind, &mut self.from_recorder);
                 MediaNotice::Added { id: from, kind }
             }
             MediaEffect::Removed { track, kind } => {
                 self.heard.removed(&from, track);
+                self.recorder.track_removed(now, &from, track, &mut self.from_recorder);
                 MediaNotice::Removed { id: from, kind }
             }
             MediaEffect::Refused { kind, ours, why } => MediaNotice::Refused { id: from, kind, ours, why },
@@ -253,14 +266,34 @@ impl Agent {
         self.notice(AgentNotice::Media(notice));
     }
 
-    /// A file was read.
-    pub(super) fn file_read(
-        &mut self,
-        now: Instant,
-        op: crate::machine::FileOp,
-        result: &Result<bytes::Bytes, crate::machine::FileError>,
-    ) {
+    /// A connection is over, and with it what of its tracks is left.
+    pub(super) fn media_gone(&mut self, now: Instant, id: &Name) {
+        for track in self.heard.gone(id) {
+            self.recorder.track_removed(now, id, track, &mut self.from_recorder);
+        }
+    }
+
+    pub(super) fn recorder_effect(&mut self, now: Instant, effect: RecorderEffect) {
+        match effect {
+            RecorderEffect::Write { op, path, at, bytes } => {
+                self.outputs.push_back(Output::WriteFile { op, path, at, bytes });
+            }
+            RecorderEffect::WantKeyFrame { name: Some(name), track } => {
+                self.peers.request_key_frame(now, &name, track, &mut self.from_peers);
+            }
+            RecorderEffect::WantKeyFrame { name: None, .. } => self.tracks.want_key(Kind::Video),
+            RecorderEffect::Notice(notice) => self.notice(notice),
+        }
+    }
+
+    /// A file was read for a source.
+    pub(super) fn file_read(&mut self, now: Instant, op: FileOp, result: &Result<Bytes, FileError>) {
         self.tracks.file_read(op, result);
         self.play(now);
+    }
+
+    /// A file of a recording was written.
+    pub(super) fn file_written(&mut self, now: Instant, op: FileOp, result: Result<(), FileError>) {
+        self.recorder.file_written(now, op, result, &mut self.from_recorder);
     }
 }

@@ -1,5 +1,6 @@
 //! Containers as they are written: pure producers of bytes.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::opus::{self, RATE};
@@ -177,6 +178,12 @@ impl Muxer {
             Some(Write { at: None, bytes: waiting }) => waiting.extend(bytes),
             _ => self.writes.push(Write { at: None, bytes }),
         }
+    }
+}
+
+impl fmt::Debug for Muxer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Muxer").field("begun", &self.begun).finish_non_exhaustive()
     }
 }
 

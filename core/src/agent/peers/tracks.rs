@@ -99,6 +99,18 @@ impl Peers {
         self.settle(now, out);
     }
 
+    /// Asks a remote for a key frame of one of its tracks.
+    pub(in crate::agent) fn request_key_frame(
+        &mut self,
+        now: Instant,
+        name: &Name,
+        track: TrackKey,
+        out: &mut Vec<PeersEffect>,
+    ) {
+        self.with(now, name, |peer, effects| peer.request_key_frame(now, track, effects));
+        self.settle(now, out);
+    }
+
     /// How many connections take a kind now.
     pub(in crate::agent) fn listeners(&self, kind: Kind) -> usize {
         self.listening(kind).count()

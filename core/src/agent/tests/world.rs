@@ -420,6 +420,7 @@ pub(super) fn config(id: &str, host: SocketAddr) -> AgentConfig {
         greet: false,
         chatter: None,
         media: MediaConfig::default(),
+        record: None,
     }
 }
 
