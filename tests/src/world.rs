@@ -323,6 +323,7 @@ impl World {
             crypto: self.crypto.clone(),
             greet: false,
             chatter: None,
+            media: enishi_core::agent::MediaConfig::default(),
             record: None,
         };
         change(&mut config);
