@@ -12,7 +12,9 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use enishi_core::dialect::Dialect;
 use enishi_core::limits::CHANNEL_BUFFER_BYTES;
+use enishi_core::media::{Kind, SourceSpec};
 
+use crate::commands;
 use crate::config::{self, Setting};
 use crate::failure::{DONE, Failure};
 use crate::limit_flags::LimitFlags;
@@ -243,6 +245,30 @@ pub struct PeerArgs {
     #[arg(long, value_name = "TIME", value_parser = period)]
     pub chatter: Option<Duration>,
 
+    /// Sound to send: tone[:HZ], beep, or a file .wav, .ogg, .opus, .webm
+    #[arg(long, value_name = "SOURCE", env = "ENISHI_AUDIO", value_parser = audio)]
+    pub audio: Option<SourceSpec>,
+
+    /// Picture to send: pattern[:NAME], or a file .ivf, .webm
+    #[arg(long, value_name = "SOURCE", env = "ENISHI_VIDEO", value_parser = video)]
+    pub video: Option<SourceSpec>,
+
+    /// Send files once instead of over and over
+    #[arg(long)]
+    pub once: bool,
+
+    /// Record what peers send, in a folder or to a file .webm, .ogg, .opus, .wav, .ivf
+    #[arg(long, value_name = "PATH", env = "ENISHI_RECORD")]
+    pub record: Option<String>,
+
+    /// Record what we send too
+    #[arg(long, requires = "record")]
+    pub record_both: bool,
+
+    /// Show off for a few seconds, say what was received, and quit
+    #[arg(long, value_enum, conflicts_with = "exec")]
+    pub demo: Option<Show>,
+
     /// STUN server to ask for the address seen from outside; may be repeated
     #[arg(long, value_name = "HOST:PORT", env = "ENISHI_STUN", value_delimiter = ',')]
     pub stun: Vec<String>,
@@ -277,6 +303,17 @@ pub enum Role {
     Offer,
     /// Wait for offers
     Answer,
+}
+
+/// What `--demo` shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Show {
+    /// A tone of 440 Hz to the other side, one of 880 Hz back
+    Audio,
+    /// A flashing picture to the other side, a moving one back
+    Video,
+    /// Three greetings each way
+    Datachannel,
 }
 
 /// What was typed, with the settings of `enishi signal` and where they come from.
@@ -352,6 +389,14 @@ pub fn dialects() -> impl TypedValueParser<Value = Dialect> {
 
 fn label(text: &str) -> Result<String, String> {
     crate::commands::label(text).map_err(|error| error.to_string())
+}
+
+fn audio(text: &str) -> Result<SourceSpec, String> {
+    commands::source(text, Kind::Audio)
+}
+
+fn video(text: &str) -> Result<SourceSpec, String> {
+    commands::source(text, Kind::Video)
 }
 
 /// A time from 10 ms on: `5s`, `500ms`, or seconds alone.

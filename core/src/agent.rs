@@ -347,9 +347,9 @@ impl Agent {
             peers,
             takes_turn,
             habits,
-            recorder: Recorder::new(now, clock),
             tracks: Tracks::new(config.media.once),
             heard: Heard::default(),
+            recorder: Recorder::new(now, clock),
             rooms: config.room.into_iter().map(|room| (room, None)).collect(),
             leaving: BTreeSet::new(),
             postponed: VecDeque::new(),
@@ -361,10 +361,10 @@ impl Agent {
             from_recorder: Vec::new(),
             outputs: VecDeque::new(),
         };
+        agent.publish_configured(now, config.media);
         if let Some(spec) = config.record {
             agent.recorder.start(spec, &mut agent.from_recorder);
         }
-        agent.publish_configured(now, config.media);
         // Socket.IO's broadcast has no address, so nobody needs to give one.
         let is_broadcast = matches!(config.dialect, Dialect::SocketIo09 | Dialect::SocketIo);
         let target = config.target.or_else(|| is_broadcast.then(|| EVERYONE.into()));
@@ -511,8 +511,7 @@ impl Agent {
             PeersEffect::Media { from, effect } => self.media_effect(now, from, effect),
             PeersEffect::Notice(notice) => {
                 if let AgentNotice::Peer { id, state: PeerState::Closed } = &notice {
-                    self.heard.gone(id);
-                    self.recorder.gone(now, id, &mut self.from_recorder);
+                    self.media_gone(now, id);
                 }
                 self.habits.notice(now, &notice);
                 self.notice(notice);
@@ -637,9 +636,7 @@ impl Machine for Agent {
             // A client is sent no requests, and what the kernel took of its few messages says nothing to it.
             Input::Accepted { .. } | Input::Request { .. } | Input::BadRequest { .. } | Input::Sent { .. } => {}
             Input::FileRead { op, result } => self.file_read(now, op, &result),
-            Input::FileWritten { op, result } => {
-                self.recorder.file_written(now, op, result, &mut self.from_recorder);
-            }
+            Input::FileWritten { op, result } => self.file_written(now, op, result),
         }
         self.settle(now);
         if let Some(until) = self.quitting.filter(|_| !self.ended) {

@@ -12,7 +12,7 @@ use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use enishi_core::agent::{Agent, AgentCommand, AgentConfig, AgentNotice, MediaConfig, Role};
+use enishi_core::agent::{Agent, AgentCommand, AgentConfig, AgentNotice, Role};
 use enishi_core::dialect::Dialect;
 use enishi_core::limits::Limits;
 use enishi_core::machine::{CloseReason, ConnId, Deadline, Input, Machine, Utf8Bytes};
@@ -323,8 +323,8 @@ impl World {
             crypto: self.crypto.clone(),
             greet: false,
             chatter: None,
+            media: enishi_core::agent::MediaConfig::default(),
             record: None,
-            media: MediaConfig::default(),
         };
         change(&mut config);
         let seed = self.seed();

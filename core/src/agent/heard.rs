@@ -45,9 +45,9 @@ struct Track {
 }
 
 /// One frame that arrived.
-#[derive(Debug, Clone)]
-pub(super) struct Arrival<'a> {
-    pub(super) frame: &'a EncodedFrame,
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) frame: EncodedFrame,
     pub(super) packets: u64,
     pub(super) missing: u64,
     pub(super) arrived: Instant,
@@ -66,16 +66,17 @@ impl Heard {
         }
     }
 
-    /// It is gone.
-    pub(super) fn gone(&mut self, from: &Name) {
+    /// It is gone. Those of its tracks that were there still.
+    pub(super) fn gone(&mut self, from: &Name) -> Vec<TrackKey> {
         let first = (from.clone(), TrackKey(0));
-        let keys: Vec<_> =
-            self.tracks.range(first..).map(|(key, _)| key.clone()).take_while(|key| key.0 == *from).collect();
-        keys.into_iter().for_each(|(_, track)| self.removed(from, track));
+        let theirs = self.tracks.range(first..).map(|((of, track), _)| (of, *track)).take_while(|(of, _)| *of == from);
+        let tracks: Vec<TrackKey> = theirs.map(|(_, track)| track).collect();
+        tracks.iter().for_each(|track| self.removed(from, *track));
+        tracks
     }
 
     /// A frame arrived.
-    pub(super) fn frame(&mut self, from: &Name, track: TrackKey, arrival: &Arrival<'_>) {
+    pub(super) fn frame(&mut self, from: &Name, track: TrackKey, arrival: Arrival) {
         if let Some(track) = self.tracks.get_mut(&(from.clone(), track)) {
             track.take(arrival);
         }
@@ -113,9 +114,9 @@ impl Track {
         }
     }
 
-    fn take(&mut self, Arrival { frame, packets, missing, arrived }: &Arrival<'_>) {
-        self.began.get_or_insert(*arrived);
-        self.latest = Some(*arrived);
+    fn take(&mut self, Arrival { frame, packets, missing, arrived }: Arrival) {
+        self.began.get_or_insert(arrived);
+        self.latest = Some(arrived);
         self.frames += 1;
         self.key_frames += u64::from(frame.key);
         self.packets += packets;
@@ -123,8 +124,8 @@ impl Track {
         self.bytes += frame.data.len() as u64;
         match self.kind {
             Kind::Audio => {
-                self.recent.push_back((*frame).clone());
                 let from = frame.time.saturating_sub(LISTEN);
+                self.recent.push_back(frame);
                 let is_old = |first: &EncodedFrame| first.time < from;
                 while self.recent.front().is_some_and(is_old) || self.recent.len() > limits::HEARD_PACKETS {
                     self.recent.pop_front();
@@ -137,7 +138,7 @@ impl Track {
                 }
                 if frame.key && frame.data.len() <= limits::HEARD_PICTURE_BYTES {
                     self.recent.clear();
-                    self.recent.push_back((*frame).clone());
+                    self.recent.push_back(frame);
                 }
             }
         }

@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use crate::agent::heard::Arrival;
 use crate::agent::peers::MediaEffect;
 use crate::agent::recording;
 use crate::agent::recording::RecorderEffect;
 use crate::agent::tracks::TracksEffect;
 use crate::agent::{Agent, AgentNotice};
-use crate::machine::Output;
+use crate::machine::{FileError, FileOp, Output};
 use crate::media::{Codec, Kind, Pattern, Quality, SourceSpec};
 use crate::signal::Name;
 
@@ -215,12 +217,12 @@ impl Agent {
                 TracksEffect::Read(output) => self.outputs.push_back(output),
                 TracksEffect::Publish(kind) => self.peers.publish(now, kind, out),
                 TracksEffect::Unpublish(kind) => {
-                    self.recorder.own_ended(now, kind, &mut self.from_recorder);
                     self.peers.unpublish(now, kind, out);
+                    self.recorder.own_ended(now, kind, &mut self.from_recorder);
                 }
                 TracksEffect::Send { kind, frame, due } => {
-                    self.recorder.own_frame(now, &frame, due, &mut self.from_recorder);
                     self.peers.write(now, kind, &frame, due, out);
+                    self.recorder.own_frame(now, &frame, due, &mut self.from_recorder);
                 }
                 TracksEffect::Want(bits_per_second) => self.peers.want_bandwidth(now, bits_per_second, out),
                 TracksEffect::Notice(notice) => self.notice(notice),
@@ -245,14 +247,14 @@ impl Agent {
                 return self.play(now);
             }
             MediaEffect::Frame { track, frame, lost, packets, missing, arrived, sampled } => {
-                let arrival = Arrival { frame: &frame, packets, missing, arrived };
-                self.heard.frame(&from, track, &arrival);
-                let arrival = recording::Arrival { frame, lost, arrived, sampled };
-                return self.recorder.frame(now, &from, track, arrival, &mut self.from_recorder);
+                let recorded = recording::Arrival { frame: frame.clone(), lost, arrived, sampled };
+                self.recorder.frame(now, &from, track, recorded, &mut self.from_recorder);
+                let arrival = Arrival { frame, packets, missing, arrived };
+                return self.heard.frame(&from, track, arrival);
             }
             MediaEffect::Added { track, kind } => {
-                self.recorder.track_added(&from, track, kind, &mut self.from_recorder);
                 self.heard.added(from.clone(), track, kind);
+                self.recorder.track_added(&from, track, kind, &mut self.from_recorder);
                 MediaNotice::Added { id: from, kind }
             }
             MediaEffect::Removed { track, kind } => {
@@ -265,7 +267,13 @@ impl Agent {
         self.notice(AgentNotice::Media(notice));
     }
 
-    /// Carries out what the recorder wants.
+    /// A connection is over, and with it what of its tracks is left.
+    pub(super) fn media_gone(&mut self, now: Instant, id: &Name) {
+        for track in self.heard.gone(id) {
+            self.recorder.track_removed(now, id, track, &mut self.from_recorder);
+        }
+    }
+
     pub(super) fn recorder_effect(&mut self, now: Instant, effect: RecorderEffect) {
         match effect {
             RecorderEffect::Write { op, path, at, bytes } => {
@@ -279,14 +287,14 @@ impl Agent {
         }
     }
 
-    /// A file was read.
-    pub(super) fn file_read(
-        &mut self,
-        now: Instant,
-        op: crate::machine::FileOp,
-        result: &Result<bytes::Bytes, crate::machine::FileError>,
-    ) {
+    /// A file was read for a source.
+    pub(super) fn file_read(&mut self, now: Instant, op: FileOp, result: &Result<Bytes, FileError>) {
         self.tracks.file_read(op, result);
         self.play(now);
+    }
+
+    /// A file of a recording was written.
+    pub(super) fn file_written(&mut self, now: Instant, op: FileOp, result: Result<(), FileError>) {
+        self.recorder.file_written(now, op, result, &mut self.from_recorder);
     }
 }

@@ -224,15 +224,6 @@ impl Recorder {
         self.removed(now, Who::Peer(name.clone()), track, out);
     }
 
-    /// The connection with a remote peer is gone, and all its tracks.
-    pub(super) fn gone(&mut self, now: Instant, name: &Name, out: &mut Vec<RecorderEffect>) {
-        let who = Who::Peer(name.clone());
-        let tracks = self.tracks.keys().filter(|(whose, _)| *whose == who).map(|(_, track)| *track);
-        for track in tracks.collect::<Vec<_>>() {
-            self.removed(now, who.clone(), track, out);
-        }
-    }
-
     /// A frame of a remote peer.
     pub(super) fn frame(
         &mut self,

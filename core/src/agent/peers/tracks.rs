@@ -90,6 +90,15 @@ impl Peers {
         self.settle(now, out);
     }
 
+    /// What we would like to send to everybody, in bits per second.
+    pub(in crate::agent) fn want_bandwidth(&mut self, now: Instant, bits_per_second: u64, out: &mut Vec<PeersEffect>) {
+        self.wanted_bandwidth = bits_per_second;
+        for name in self.names() {
+            self.with(now, &name, |peer, effects| peer.want_bandwidth(now, bits_per_second, effects));
+        }
+        self.settle(now, out);
+    }
+
     /// Asks a remote for a key frame of one of its tracks.
     pub(in crate::agent) fn request_key_frame(
         &mut self,
@@ -99,15 +108,6 @@ impl Peers {
         out: &mut Vec<PeersEffect>,
     ) {
         self.with(now, name, |peer, effects| peer.request_key_frame(now, track, effects));
-        self.settle(now, out);
-    }
-
-    /// What we would like to send to everybody, in bits per second.
-    pub(in crate::agent) fn want_bandwidth(&mut self, now: Instant, bits_per_second: u64, out: &mut Vec<PeersEffect>) {
-        self.wanted_bandwidth = bits_per_second;
-        for name in self.names() {
-            self.with(now, &name, |peer, effects| peer.want_bandwidth(now, bits_per_second, effects));
-        }
         self.settle(now, out);
     }
 
