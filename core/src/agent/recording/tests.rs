@@ -121,8 +121,8 @@ impl Scene {
             let at = self.now - self.start;
             for name in names {
                 self.frame(name, SOUND, &sound(at));
-                if at.as_millis() % 40 == 0 {
-                    self.frame(name, PICTURE, &picture(at, at.as_millis() % 1000 == 0));
+                if at.as_millis().is_multiple_of(40) {
+                    self.frame(name, PICTURE, &picture(at, at.as_millis().is_multiple_of(1000)));
                 }
             }
             self.run(ms(20));
