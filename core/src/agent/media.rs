@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::agent::heard::Arrival;
 use crate::agent::peers::MediaEffect;
+use crate::agent::recording;
 use crate::agent::recording::RecorderEffect;
 use crate::agent::tracks::TracksEffect;
 use crate::agent::{Agent, AgentNotice};
@@ -246,8 +247,8 @@ impl Agent {
                 return self.play(now);
             }
             MediaEffect::Frame { track, frame, lost, packets, missing, arrived, sampled } => {
-                let recorded = &mut self.from_recorder;
-                self.recorder.frame(now, &from, track, &frame, lost, arrived, sampled, recorded);
+                let recorded = recording::Arrival { frame: frame.clone(), lost, arrived, sampled };
+                self.recorder.frame(now, &from, track, recorded, &mut self.from_recorder);
                 let arrival = Arrival { frame, packets, missing, arrived };
                 return self.heard.frame(&from, track, arrival);
             }

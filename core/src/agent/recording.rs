@@ -97,10 +97,10 @@ pub(super) struct Arrival {
     pub(super) frame: EncodedFrame,
     /// Whether something is missing before it.
     pub(super) lost: bool,
-    /// On the recorder's clock.
-    arrived: Duration,
-    /// On the sender's clock.
-    sampled: Option<Duration>,
+    /// When it came, or was due to be sent.
+    pub(super) arrived: Instant,
+    /// When it was sampled, on the sender's clock, if that is known.
+    pub(super) sampled: Option<Duration>,
 }
 
 /// Who is recorded.
@@ -225,21 +225,15 @@ impl Recorder {
     }
 
     /// A frame of a remote peer.
-    #[expect(clippy::too_many_arguments, reason = "as the peer tells it")]
     pub(super) fn frame(
         &mut self,
         now: Instant,
         name: &Name,
         track: TrackKey,
-        frame: &EncodedFrame,
-        lost: bool,
-        arrived: Instant,
-        sampled: Option<Duration>,
+        arrival: Arrival,
         out: &mut Vec<RecorderEffect>,
     ) {
         if self.session.is_some() {
-            let arrived = arrived.saturating_duration_since(self.epoch);
-            let arrival = Arrival { frame: frame.clone(), lost, arrived, sampled };
             self.arrive(now, Who::Peer(name.clone()), track, arrival, out);
         }
     }
@@ -255,8 +249,7 @@ impl Recorder {
         if self.session.as_ref().is_some_and(|session| session.spec.ours_too) {
             let kind = if frame.codec == Kind::Audio.codec() { Kind::Audio } else { Kind::Video };
             self.tracks.insert((Who::Ours, own_track(kind)), kind);
-            let arrived = due.saturating_duration_since(self.epoch);
-            let arrival = Arrival { frame: frame.clone(), lost: false, arrived, sampled: None };
+            let arrival = Arrival { frame: frame.clone(), lost: false, arrived: due, sampled: None };
             self.arrive(now, Who::Ours, own_track(kind), arrival, out);
         }
     }

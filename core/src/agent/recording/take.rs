@@ -161,7 +161,7 @@ impl Take {
         self.roll(now, true)
     }
 
-    /// A frame of a track that is in it. `arrived` counts on the recorder's clock.
+    /// A frame of a track that is in it.
     pub(super) fn frame(&mut self, now: Instant, track: TrackKey, arrival: Arrival) -> Taken {
         let Some(slot) = self.slots.get_mut(&track) else { return Taken::Dropped };
         let Arrival { frame, lost, arrived, sampled } = arrival;
@@ -176,7 +176,7 @@ impl Take {
             return Taken::NeedsKeyFrame;
         }
         slot.is_starved = false;
-        slot.timeline.learn(frame.time, arrived, sampled);
+        slot.timeline.learn(frame.time, arrived.saturating_duration_since(self.epoch), sampled);
         slot.jitter.push(now, frame);
         if matches!(self.state, State::Rolling { .. }) {
             self.flush_at.get_or_insert(now + FLUSH_EVERY);

@@ -90,7 +90,8 @@ impl Scene {
 
     fn frame_after(&mut self, name: &str, track: TrackKey, frame: &EncodedFrame, lost: bool) {
         let mut out = Vec::new();
-        self.recorder.frame(self.now, &name.into(), track, frame, lost, self.now, None, &mut out);
+        let arrival = Arrival { frame: frame.clone(), lost, arrived: self.now, sampled: None };
+        self.recorder.frame(self.now, &name.into(), track, arrival, &mut out);
         self.carry_out(out);
     }
 
@@ -663,7 +664,8 @@ proptest! {
                     let mut out = Vec::new();
                     let sampled = sampled.map(Duration::from_micros);
                     let (now, name) = (scene.now, peer(who).into());
-                    scene.recorder.frame(now, &name, TrackKey(track), &frame, lost, now, sampled, &mut out);
+                    let arrival = Arrival { frame, lost, arrived: now, sampled };
+                    scene.recorder.frame(now, &name, TrackKey(track), arrival, &mut out);
                     scene.carry_out(out);
                 }
                 Step::Own(video, time) => {
