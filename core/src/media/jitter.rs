@@ -94,7 +94,7 @@ mod tests {
             jitter.push(start + Duration::from_millis(at), frame(time));
         }
         assert_eq!(jitter.next_timeout(), Some(start + JITTER_DEPTH));
-        assert_eq!(drain(&mut jitter, start + JITTER_DEPTH - Duration::from_millis(1)), []);
+        assert_eq!(drain(&mut jitter, start + JITTER_DEPTH - Duration::from_millis(1)), [0; 0]);
         assert_eq!(drain(&mut jitter, start + JITTER_DEPTH), [0]);
         // The one at 40 is due, and the one before it goes with it.
         assert_eq!(drain(&mut jitter, start + JITTER_DEPTH + Duration::from_millis(20)), [20, 40]);
