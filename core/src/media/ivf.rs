@@ -46,7 +46,7 @@ impl Reader {
     ///
     /// # Errors
     /// It is no IVF file, or its headers lie; a sentence says how.
-    pub fn next(&mut self) -> Result<Read<EncodedFrame>, MediaError> {
+    pub fn read(&mut self) -> Result<Read<EncodedFrame>, MediaError> {
         let mut clock = match self.clock {
             Some(clock) => clock,
             None => match self.open()? {

@@ -81,7 +81,7 @@ impl Reader {
     ///
     /// # Errors
     /// It is no Ogg Opus file, or damaged; a sentence says where.
-    pub fn next(&mut self) -> Result<Read<EncodedFrame>, MediaError> {
+    pub fn read(&mut self) -> Result<Read<EncodedFrame>, MediaError> {
         loop {
             while let Some(packet) = self.packets.read()? {
                 self.packets.held = 0;

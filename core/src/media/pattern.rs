@@ -75,7 +75,7 @@ impl Pattern {
         let mut picture = Picture::new(width, height, [BLACK, GREY, GREY]);
         match self {
             Pattern::Gradient => gradient(&mut picture, stepped(GRADIENT_STEPS)),
-            Pattern::Checkerboard => checkerboard(&mut picture, part(phase, 4) % 2 == 0),
+            Pattern::Checkerboard => checkerboard(&mut picture, part(phase, 4).is_multiple_of(2)),
             Pattern::Bounce => bounce(&mut picture, stepped(BOUNCE_STEPS)),
             Pattern::Color => picture.fill(COLORS[part(phase, COLORS.len())]),
             Pattern::Flash if part(phase, 2) == 0 => picture.fill([WHITE, GREY, GREY]),
@@ -84,14 +84,26 @@ impl Pattern {
         picture
     }
 
-    /// How many equal parts of the loop begin with a key frame: wherever the picture changes as a whole, and every
-    /// second.
-    pub(super) fn keys(self) -> u64 {
-        match self {
+    /// Whether frame `number` of so many a second is better a key frame: one where the picture changes as a whole, and
+    /// one every second.
+    pub fn begins(self, number: u64, rate: u64) -> bool {
+        let (_, place, _) = self.place(number, rate);
+        place == 0
+    }
+
+    /// In which part of the loop frame `number` of so many a second is, at which place in there, and of how many. Each
+    /// part begins with a key frame.
+    pub(super) fn place(self, number: u64, rate: u64) -> (u64, u64, u64) {
+        let parts = match self {
             Pattern::Gradient | Pattern::Bounce | Pattern::Flash => 2,
             Pattern::Checkerboard => 4,
             Pattern::Color => COLORS.len() as u64,
-        }
+        };
+        let in_loop = rate.max(1) * LOOP.as_secs();
+        let number = number % in_loop;
+        let part = number * parts / in_loop;
+        let begin = |part: u64| (part * in_loop).div_ceil(parts);
+        (part, number - begin(part), begin(part + 1) - begin(part))
     }
 }
 

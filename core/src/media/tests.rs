@@ -3,7 +3,6 @@
 
 mod containers;
 mod hostile;
-mod scratch;
 mod sources;
 
 use std::time::Duration;
