@@ -94,7 +94,8 @@ impl Reader {
             }
             if !self.page()? {
                 return match self.feed.ended() {
-                    true if self.stream.is_none() => Err(wrong("it is no Ogg file, or an empty one")),
+                    true if self.feed.position() == 0 => Err(wrong("it is no Ogg file, or an empty one")),
+                    true if self.stream.is_none() => Err(wrong("it holds no Opus")),
                     true => Ok(Read::Ended),
                     false => Ok(Read::Hungry),
                 };

@@ -409,6 +409,7 @@ fn ogg_that_is_damaged_is_told() {
         (b"RIFF then something else entirely".to_vec(), "does not begin with OggS"),
         (Vec::new(), "no Ogg file"),
         (fine[..at(2)].to_vec(), "it holds no sound"),
+        (fine[at(2)..].to_vec(), "it holds no Opus"),
     ] {
         let error = file("a.ogg", Kind::Audio, true, &bytes).unwrap_err();
         assert!(error.contains(part) && error.starts_with("a.ogg: "), "{part}: {error}");
