@@ -17,13 +17,14 @@ use enishi_core::media::{Kind, SourceSpec};
 use crate::commands;
 use crate::config::{self, Setting};
 use crate::failure::{DONE, Failure};
+use crate::generate::{AudioArgs, VideoArgs};
 use crate::limit_flags::LimitFlags;
 use crate::log::LogFormat;
 use crate::runtime::Runtime;
 use crate::sim::SimArgs;
 use crate::turn::{CredentialsArgs, IssuerArgs, PathArgs};
 use crate::url::WsUrl;
-use crate::{peer, replay, signal, sim, turn};
+use crate::{generate, peer, replay, signal, sim, turn};
 
 const TEMPLATE: &str = "{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
 
@@ -54,6 +55,16 @@ Examples:
 const TURN_EXAMPLES: &str = "\
 Example:
   enishi turn-credentials --secret-file turn-secret --user alice --uris turn:turn.example:3478?transport=udp";
+
+const AUDIO_EXAMPLES: &str = "\
+Examples:
+  enishi generate-audio                                 five seconds of 440 Hz in sample.wav
+  enishi generate-audio --output a.wav --duration 0.5 --freq 1000 --rate 44100";
+
+const VIDEO_EXAMPLES: &str = "\
+Examples:
+  enishi generate-video                                 ten seconds of a gradient in sample.ivf
+  enishi generate-video --output a.ivf --pattern bounce --width 320 --height 240";
 
 const REPLAY_EXAMPLES: &str = "\
 Examples:
@@ -90,6 +101,12 @@ pub enum Command {
     /// Simulate peers, a server and a bad network from one seed, and check that all holds
     #[command(before_help = SIM_EXAMPLES, help_template = TEMPLATE)]
     Sim(SimArgs),
+    /// Write a tone to a WAV file: 16 bits, stereo; a file that exists is overwritten
+    #[command(before_help = AUDIO_EXAMPLES, help_template = TEMPLATE)]
+    GenerateAudio(AudioArgs),
+    /// Write a moving picture to an IVF file, in VP8; a file that exists is overwritten
+    #[command(before_help = VIDEO_EXAMPLES, help_template = TEMPLATE)]
+    GenerateVideo(VideoArgs),
     /// Print credentials for a TURN server that shares a secret with you
     #[command(before_help = TURN_EXAMPLES, help_template = TEMPLATE)]
     TurnCredentials(CredentialsArgs),
@@ -342,6 +359,8 @@ pub fn run(typed: Typed) -> Result<u8, Failure> {
         Command::Peer(args) => peer::run(*args),
         Command::Replay(args) => replay::run(&args),
         Command::Sim(args) => sim::run(&args),
+        Command::GenerateAudio(args) => generate::audio(&args),
+        Command::GenerateVideo(args) => generate::video(&args),
         Command::TurnCredentials(args) => turn::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -18,6 +18,9 @@ pub mod vp8;
 pub mod wav;
 pub mod webm;
 
+#[cfg(test)]
+mod tests;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 

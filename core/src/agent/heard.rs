@@ -40,8 +40,8 @@ struct Track {
     bytes: u64,
     /// Of sound the last packets, of pictures the last key frame.
     recent: VecDeque<EncodedFrame>,
-    /// When the last pictures are to be shown.
-    shown: VecDeque<Duration>,
+    /// When the last pictures came.
+    shown: VecDeque<Instant>,
 }
 
 /// One frame that arrived.
@@ -132,7 +132,7 @@ impl Track {
                 }
             }
             Kind::Video => {
-                self.shown.push_back(frame.time);
+                self.shown.push_back(arrived);
                 if self.shown.len() > PICTURES {
                     self.shown.pop_front();
                 }
@@ -177,7 +177,7 @@ impl Track {
 
     /// Pictures per second, of the last ones.
     fn frame_rate(&self) -> Option<f64> {
-        let time = self.shown.back()?.saturating_sub(*self.shown.front()?).as_secs_f64();
+        let time = self.shown.back()?.saturating_duration_since(*self.shown.front()?).as_secs_f64();
         (time > 0.0).then(|| (self.shown.len() - 1) as f64 / time)
     }
 

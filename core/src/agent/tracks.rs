@@ -36,6 +36,10 @@ const SILENCE: &[u8] = &[0xfc, 0xff, 0xfe];
 const BLACK: (u16, u16, [u8; 3]) = (320, 240, [16, 128, 128]);
 const BLACK_EVERY: Duration = Duration::from_secs(1);
 
+/// A picture that this machine cannot make in time becomes a smaller one. It is tried again after this time, and each time
+/// after twice as long.
+const SLOW: Duration = Duration::from_secs(30);
+
 /// A better quality needs this much more than its bits per second, for this long; a quality that needs more than there
 /// is is left at once, but not twice in a row faster than this.
 const HEADROOM: (u64, u64) = (3, 2);
@@ -120,6 +124,9 @@ struct Adaptation {
     changed: Option<Instant>,
     /// Since when there has been enough for more.
     better_since: Option<Instant>,
+    /// How often the machine was too slow, and until when nothing better is tried.
+    slow: u32,
+    slow_until: Option<Instant>,
 }
 
 /// A source, and what was got of it.
@@ -171,7 +178,7 @@ impl Tracks {
             listeners: 0,
             mute: Mute::Off,
             keys: Keys::default(),
-            adaptation: Adaptation { quality: Quality::High, bandwidth: None, changed: None, better_since: None },
+            adaptation: Adaptation::new(),
             ends: None,
         };
         self.ours.insert(kind, publication);
@@ -306,7 +313,7 @@ impl Tracks {
 
     /// When [`Tracks::run`] is due next.
     pub(super) fn next_timeout(&self) -> Option<(Instant, &'static str)> {
-        let due = self.ours.values().flat_map(|of| [of.due(), of.ends, of.review()]);
+        let due = self.ours.values().flat_map(|of| [of.due(), of.ends, of.adaptation.review()]);
         let due = due.flatten().min()?;
         Some((self.earliest.map_or(due, |earliest| due.max(earliest)), "a frame"))
     }
@@ -372,6 +379,7 @@ impl Tracks {
             for publication in self.ours.values_mut() {
                 publication.start = publication.start.map(|start| start + late);
             }
+            self.too_slow(now, out);
             now
         } else {
             due
@@ -386,6 +394,19 @@ impl Tracks {
             out.push(TracksEffect::Send { kind, frame, due });
         }
         true
+    }
+
+    /// The machine is behind. Pictures are what takes its time, as far as they are generated.
+    fn too_slow(&mut self, now: Instant, out: &mut Vec<TracksEffect>) {
+        let Some(publication) = self.ours.get_mut(&Kind::Video) else { return };
+        if !matches!(publication.feed.spec, SourceSpec::Pattern(_)) {
+            return;
+        }
+        if let Some(quality) = publication.adaptation.too_slow(now) {
+            publication.feed.source.set_quality(quality);
+            let why = format!("this machine is too slow for the picture; it goes on in {} quality", quality.name());
+            out.push(TracksEffect::Notice(AgentNotice::Warning(why)));
+        }
     }
 
     /// Takes a source off that has ended or failed.
@@ -452,11 +473,6 @@ impl Publication {
         }
     }
 
-    /// When the quality is to be looked at again.
-    fn review(&self) -> Option<Instant> {
-        self.adaptation.better_since.map(|since| since + PATIENCE)
-    }
-
     /// Asks the source for a key frame if one is wanted, and the last one is long enough ago.
     fn ask_for_key(&mut self, now: Instant) {
         let recent = |asked: Instant| now.saturating_duration_since(asked) < limits::KEY_FRAME_EVERY;
@@ -493,6 +509,30 @@ impl Publication {
 }
 
 impl Adaptation {
+    fn new() -> Self {
+        Adaptation {
+            quality: Quality::High,
+            bandwidth: None,
+            changed: None,
+            better_since: None,
+            slow: 0,
+            slow_until: None,
+        }
+    }
+
+    /// When the quality is to be looked at again.
+    fn review(&self) -> Option<Instant> {
+        self.better_since.map(|since| since + PATIENCE)
+    }
+
+    /// The quality below, if there is one.
+    fn too_slow(&mut self, now: Instant) -> Option<Quality> {
+        let lower = Quality::ALL.into_iter().rev().find(|quality| *quality < self.quality)?;
+        self.slow_until = Some(now + SLOW * (1 << self.slow.min(6)));
+        self.slow += 1;
+        self.change(now, lower)
+    }
+
     /// Another quality, if there should be one for so many bits per second.
     fn decide(&mut self, now: Instant, bandwidth: u64, rate: impl Fn(Quality) -> u64) -> Option<Quality> {
         let since_change = self.changed.map(|at| now.saturating_duration_since(at));
@@ -505,7 +545,8 @@ impl Adaptation {
             return self.change(now, fits);
         }
         let better = Quality::ALL.into_iter().find(|quality| *quality > self.quality)?;
-        if rate(better).saturating_mul(HEADROOM.0) > bandwidth.saturating_mul(HEADROOM.1) {
+        let is_slow = self.slow_until.is_some_and(|until| now < until);
+        if is_slow || rate(better).saturating_mul(HEADROOM.0) > bandwidth.saturating_mul(HEADROOM.1) {
             self.better_since = None;
             return None;
         }

@@ -46,7 +46,7 @@ impl Reader {
     ///
     /// # Errors
     /// It is no IVF file, or its headers lie; a sentence says how.
-    pub fn next(&mut self) -> Result<Read<EncodedFrame>, MediaError> {
+    pub fn read(&mut self) -> Result<Read<EncodedFrame>, MediaError> {
         let mut clock = match self.clock {
             Some(clock) => clock,
             None => match self.open()? {
@@ -129,22 +129,25 @@ impl Clock {
 pub struct Writer {
     clock: Clock,
     size: Option<(u16, u16)>,
-    frames: u32,
+    /// Ticks of the last frame and of the one before.
+    last: Option<(u64, u64)>,
 }
 
 impl Writer {
     /// With a clock of `rate` ticks in `scale` seconds, such as 30 in 1.
     pub fn new(rate: u32, scale: u32) -> Self {
-        Writer { clock: Clock { rate: rate.max(1), scale: scale.max(1), first: None }, size: None, frames: 0 }
+        Writer { clock: Clock { rate: rate.max(1), scale: scale.max(1), first: None }, size: None, last: None }
     }
 
-    /// The first 32 bytes of the file as they should be now: they have the first picture's size and the number of frames.
+    /// The first 32 bytes of the file as they should be now: they have the first picture's size and the length in
+    /// ticks (libvpx says "number of frames", ffmpeg takes it for this; with a tick a frame both are right).
     pub fn header(&self) -> Vec<u8> {
         let (width, height) = self.size.unwrap_or_default();
         let mut header = b"DKIF\0\0\x20\0VP80".to_vec();
         header.extend(width.to_le_bytes());
         header.extend(height.to_le_bytes());
-        for value in [self.clock.rate, self.clock.scale, self.frames, 0] {
+        let ticks = self.last.map_or(0, |(last, before)| last + (last - before).max(1));
+        for value in [self.clock.rate, self.clock.scale, u32::try_from(ticks).unwrap_or(u32::MAX), 0] {
             header.extend(value.to_le_bytes());
         }
         header
@@ -153,9 +156,11 @@ impl Writer {
     /// The bytes of one more frame.
     pub fn frame(&mut self, frame: &EncodedFrame) -> Vec<u8> {
         self.size = self.size.or_else(|| vp8::header(&frame.data)?.size);
-        self.frames = self.frames.saturating_add(1);
+        let before = self.last.map_or(0, |(last, _)| last);
+        let ticks = self.clock.ticks(frame.time).max(before);
+        self.last = Some((ticks, before));
         let mut bytes = (frame.data.len() as u32).to_le_bytes().to_vec();
-        bytes.extend(self.clock.ticks(frame.time).to_le_bytes());
+        bytes.extend(ticks.to_le_bytes());
         bytes.extend_from_slice(&frame.data);
         bytes
     }

@@ -81,7 +81,7 @@ impl Reader {
     ///
     /// # Errors
     /// It is no Ogg Opus file, or damaged; a sentence says where.
-    pub fn next(&mut self) -> Result<Read<EncodedFrame>, MediaError> {
+    pub fn read(&mut self) -> Result<Read<EncodedFrame>, MediaError> {
         loop {
             while let Some(packet) = self.packets.read()? {
                 self.packets.held = 0;
@@ -94,7 +94,8 @@ impl Reader {
             }
             if !self.page()? {
                 return match self.feed.ended() {
-                    true if self.stream.is_none() => Err(wrong("it is no Ogg file, or an empty one")),
+                    true if self.feed.position() == 0 => Err(wrong("it is no Ogg file, or an empty one")),
+                    true if self.stream.is_none() => Err(wrong("it holds no Opus")),
                     true => Ok(Read::Ended),
                     false => Ok(Read::Hungry),
                 };

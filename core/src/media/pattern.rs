@@ -12,6 +12,11 @@ use super::vp8::Picture;
 /// After which each pattern begins again.
 pub const LOOP: Duration = Duration::from_secs(2);
 
+/// How often a second gradient and bounce move. Each time costs an encoder about as much as key frames do, and pictures
+/// that stay cost nothing.
+const GRADIENT_STEPS: usize = 5;
+const BOUNCE_STEPS: usize = 10;
+
 /// From one flash to the next.
 pub const FLASH: Duration = LOOP;
 
@@ -31,11 +36,12 @@ pub(super) const COLORS: [[u8; 3]; 6] =
 /// A moving picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Pattern {
-    /// From black on the left to white, moving to the right once a loop.
+    /// From black on the left to white, moving to the right once a loop, five steps a second.
     Gradient,
     /// 8 x 6 black and white squares that change places every half second; the one at the top left begins white.
     Checkerboard,
-    /// A white square on dark blue, a quarter as high as the picture, that bounces off the four sides.
+    /// A white square on dark blue, a quarter as high as the picture, that bounces off the four sides, ten
+    /// steps a second.
     Bounce,
     /// One colour all over: red, yellow, green, cyan, blue, magenta, a third of a second each.
     Color,
@@ -62,11 +68,15 @@ impl Pattern {
     /// How it looks at a time since its start.
     pub fn draw(self, time: Duration, width: u16, height: u16) -> Picture {
         let phase = (time.as_nanos() % LOOP.as_nanos()) as f64 / LOOP.as_nanos() as f64;
+        let stepped = |steps: usize| {
+            let steps = steps * LOOP.as_secs() as usize;
+            part(phase, steps) as f64 / steps as f64
+        };
         let mut picture = Picture::new(width, height, [BLACK, GREY, GREY]);
         match self {
-            Pattern::Gradient => gradient(&mut picture, phase),
-            Pattern::Checkerboard => checkerboard(&mut picture, part(phase, 4) % 2 == 0),
-            Pattern::Bounce => bounce(&mut picture, phase),
+            Pattern::Gradient => gradient(&mut picture, stepped(GRADIENT_STEPS)),
+            Pattern::Checkerboard => checkerboard(&mut picture, part(phase, 4).is_multiple_of(2)),
+            Pattern::Bounce => bounce(&mut picture, stepped(BOUNCE_STEPS)),
             Pattern::Color => picture.fill(COLORS[part(phase, COLORS.len())]),
             Pattern::Flash if part(phase, 2) == 0 => picture.fill([WHITE, GREY, GREY]),
             Pattern::Flash => {}
@@ -74,14 +84,26 @@ impl Pattern {
         picture
     }
 
-    /// How many equal parts of the loop begin with a key frame: wherever the picture changes as a whole, and every
-    /// second.
-    pub(super) fn keys(self) -> u64 {
-        match self {
+    /// Whether frame `number` of so many a second is better a key frame: one where the picture changes as a whole, and
+    /// one every second.
+    pub fn begins(self, number: u64, rate: u64) -> bool {
+        let (_, place, _) = self.place(number, rate);
+        place == 0
+    }
+
+    /// In which part of the loop frame `number` of so many a second is, at which place in there, and of how many. Each
+    /// part begins with a key frame.
+    pub(super) fn place(self, number: u64, rate: u64) -> (u64, u64, u64) {
+        let parts = match self {
             Pattern::Gradient | Pattern::Bounce | Pattern::Flash => 2,
             Pattern::Checkerboard => 4,
             Pattern::Color => COLORS.len() as u64,
-        }
+        };
+        let in_loop = rate.max(1) * LOOP.as_secs();
+        let number = number % in_loop;
+        let part = number * parts / in_loop;
+        let begin = |part: u64| (part * in_loop).div_ceil(parts);
+        (part, number - begin(part), begin(part + 1) - begin(part))
     }
 }
 

@@ -12,6 +12,7 @@ use super::{MediaError, contained};
 
 /// Two channels in any pieces, out in frames of 20 ms.
 pub struct Resampler {
+    rate: u32,
     /// `None`: it is 48 kHz already.
     inner: Option<Async<f32>>,
     /// Left and right in turn.
@@ -19,6 +20,9 @@ pub struct Resampler {
     /// What the filter delays the sound by: so many samples at the start are none.
     leading: usize,
     ready: VecDeque<f32>,
+    /// Samples per channel that came in, and that went out.
+    taken: u64,
+    given: u64,
 }
 
 impl Resampler {
@@ -42,11 +46,13 @@ impl Resampler {
             Some(made.map_err(|error| MediaError::Codec(format!("{rate} Hz cannot be resampled: {error}")))?)
         };
         let leading = inner.as_ref().map_or(0, |inner: &Async<f32>| inner.output_delay());
-        Ok(Resampler { inner, waiting: VecDeque::new(), leading, ready: VecDeque::new() })
+        let (waiting, ready) = (VecDeque::new(), VecDeque::new());
+        Ok(Resampler { rate, inner, waiting, leading, ready, taken: 0, given: 0 })
     }
 
     /// Takes samples, left and right in turn, each from -1 to 1.
-    pub fn push(&mut self, samples: impl IntoIterator<Item = f32>) {
+    pub fn push(&mut self, samples: &[f32]) {
+        self.taken += samples.len() as u64 / 2;
         self.waiting.extend(samples);
     }
 
@@ -60,23 +66,28 @@ impl Resampler {
                 return Ok(None);
             }
         }
+        self.given += FRAME as u64;
         Ok(Some(self.ready.drain(..FRAME * 2).map(to_i16).collect()))
     }
 
-    /// The rest of the sound and silence after it, after which [`Self::frame`] gives no more. `None`: there is no rest.
+    /// What is left, 20 ms at a time, the last of it with silence after it. `None`: nothing is left; other sound may begin.
     ///
     /// # Errors
     /// The resampler failed.
     pub fn finish(&mut self) -> Result<Option<Vec<i16>>, MediaError> {
-        if self.waiting.is_empty() && self.ready.is_empty() {
+        let all = u128::from(self.taken) * u128::from(RATE) / u128::from(self.rate);
+        if u128::from(self.given) >= all {
+            self.waiting.clear();
+            self.ready.clear();
+            (self.taken, self.given) = (0, 0);
             return Ok(None);
         }
-        let lacking = self.inner.as_ref().map_or(FRAME, |inner| inner.input_frames_next() + FRAME) * 2;
-        self.waiting.extend(std::iter::repeat_n(0.0, lacking));
-        let frame = self.frame()?;
-        self.waiting.clear();
-        self.ready.clear();
-        Ok(frame)
+        loop {
+            if let Some(frame) = self.frame()? {
+                return Ok(Some(frame));
+            }
+            self.waiting.extend([0.0; FRAME * 2]);
+        }
     }
 
     /// Resamples one more piece. `false`: too little is waiting.

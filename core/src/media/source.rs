@@ -117,7 +117,7 @@ pub struct Source {
 }
 
 enum Inner {
-    Tone(ToneSource),
+    Tone(Box<ToneSource>),
     Pattern(Box<PatternSource>),
     File(Box<FileSource>),
 }
@@ -132,8 +132,8 @@ impl Source {
             return Err(MediaError::Kind { source_name: spec.to_string(), kind });
         }
         let inner = match spec {
-            SourceSpec::Tone { hz } => Inner::Tone(ToneSource::new(Some(*hz))?),
-            SourceSpec::Beep => Inner::Tone(ToneSource::new(None)?),
+            SourceSpec::Tone { hz } => Inner::Tone(Box::new(ToneSource::new(Some(*hz))?)),
+            SourceSpec::Beep => Inner::Tone(Box::new(ToneSource::new(None)?)),
             SourceSpec::Pattern(pattern) => Inner::Pattern(Box::new(PatternSource::new(*pattern))),
             SourceSpec::File { path } => Inner::File(Box::new(FileSource::new(path, kind, looping)?)),
         };
@@ -144,6 +144,7 @@ impl Source {
     ///
     /// # Errors
     /// The file cannot be played; a sentence says why. The source is of no more use.
+    #[expect(clippy::should_implement_trait, reason = "it fails, and does not end when it has nothing")]
     pub fn next(&mut self) -> Result<Next, MediaError> {
         match &mut self.inner {
             Inner::Tone(tone) => tone.next().map(Next::Frame),

@@ -108,7 +108,7 @@ impl Reader {
     ///
     /// # Errors
     /// As for [`Self::open`]; or the file ends before its sound does.
-    pub fn next(&mut self) -> Result<Read<Vec<f32>>, MediaError> {
+    pub fn read(&mut self) -> Result<Read<Vec<f32>>, MediaError> {
         if !self.open()? {
             return Ok(Read::Hungry);
         }

@@ -209,3 +209,24 @@ fn a_narrow_path_gets_a_smaller_picture() {
     world.run(40 * SECOND);
     assert_eq!(world.heard(1)[0].size, Some((640, 480)), "{:?}", world.told(0).filter_map(quality).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_machine_that_is_too_slow_sends_less_instead_of_falling_behind() {
+    let mut world = call(Some("tone:440"), Some("pattern:gradient"));
+    world.run(SECOND);
+    // As if each turn took 300 ms.
+    for _ in 0..4 {
+        world.now += SECOND * 3 / 10;
+        world.give(0, Input::Timeout);
+    }
+    let slow = |notice: &AgentNotice| matches!(notice, AgentNotice::Warning(why) if why.contains("too slow"));
+    assert_eq!(world.count(0, slow), 2, "{:?}", world.told(0).collect::<Vec<_>>());
+    let before = world.now;
+    world.run(3 * SECOND);
+    let [sound, picture] = &world.heard(1)[..] else { panic!() };
+    assert_eq!(picture.size, Some((160, 120)));
+    assert!((sound.tone_hz.unwrap() - 440.0).abs() < 5.0, "{sound:?}");
+    assert!(sound.time <= world.now - world.start && world.now > before);
+    world.run(65 * SECOND);
+    assert_eq!(world.heard(1)[1].size, Some((320, 240)), "it is tried again, one step at a time");
+}

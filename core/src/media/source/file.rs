@@ -30,8 +30,8 @@ pub(super) struct FileSource {
     base: Duration,
     /// Whether this pass gave anything.
     fruitful: bool,
-    /// Frames are left out until a key frame comes.
-    resync: bool,
+    /// Something is missing since the last key frame: what builds on it is left out as well.
+    broken: bool,
     /// The last frame that was read, sent or not, and the one before it.
     last: Option<Duration>,
     step: Duration,
@@ -62,6 +62,7 @@ struct Sound {
     /// Packets so far, and when this pass through the file began.
     packets: u64,
     before: u64,
+    /// Only what is left is to come.
     ended: bool,
 }
 
@@ -92,7 +93,7 @@ impl FileSource {
             wanted: None,
             base: Duration::ZERO,
             fruitful: false,
-            resync: kind == Kind::Video,
+            broken: true,
             last: None,
             step: FRAME_TIME,
             seen: Seen::default(),
@@ -110,9 +111,9 @@ impl FileSource {
                     Ok(None) => sound.next(),
                     Err(error) => Err(error),
                 },
-                Reader::Ogg(reader) => reader.next(),
-                Reader::Ivf(reader) => reader.next(),
-                Reader::Webm(reader) => reader.next(),
+                Reader::Ogg(reader) => reader.read(),
+                Reader::Ivf(reader) => reader.read(),
+                Reader::Webm(reader) => reader.read(),
             };
             match read.map_err(|error| self.at(error))? {
                 Read::Hungry => return Ok(self.ask(Wanted::More)),
@@ -157,7 +158,6 @@ impl FileSource {
     }
 
     pub fn set_quality(&mut self, quality: Quality) {
-        self.resync |= self.quality == Quality::Low && quality != Quality::Low && self.kind == Kind::Video;
         self.quality = quality;
         if let Reader::Wav(sound) = &mut self.reader {
             sound.encoder.set_bitrate(Sound::bitrate(quality));
@@ -206,15 +206,15 @@ impl FileSource {
     }
 
     fn leaves_out(&mut self, frame: &EncodedFrame) -> bool {
-        self.resync &= !frame.key;
-        !frame.key && (self.resync || self.quality == Quality::Low)
+        self.broken = !frame.key && (self.broken || self.quality == Quality::Low);
+        self.broken
     }
 
     /// Begins the file again.
     fn rewind(&mut self) {
         self.offset = 0;
         self.fruitful = false;
-        self.resync = self.kind == Kind::Video;
+        self.broken = true;
         match &mut self.reader {
             // Its packets are counted on.
             Reader::Wav(sound) => sound.rewind(),
@@ -267,36 +267,31 @@ impl Sound {
     fn next(&mut self) -> Result<Read<EncodedFrame>, MediaError> {
         loop {
             let samples = match &mut self.resampler {
+                Some(resampler) if self.ended => resampler.finish()?,
                 Some(resampler) => resampler.frame()?,
                 None => None,
             };
-            if let Some(samples) = samples {
-                return self.encode(&samples).map(Read::Frame);
+            match samples {
+                Some(samples) => return self.encode(&samples).map(Read::Frame),
+                None if self.ended => return Ok(Read::Ended),
+                None => {}
             }
-            match self.reader.next()? {
-                Read::Frame(samples) => {
-                    let rate = self.reader.rate().unwrap_or(opus::RATE);
-                    if self.resampler.is_none() {
-                        self.resampler = Some(Resampler::new(rate)?);
-                    }
-                    self.resampler.iter_mut().for_each(|resampler| resampler.push(samples.iter().copied()));
-                }
+            match self.reader.read()? {
+                Read::Frame(samples) => self.resampler()?.push(&samples),
                 Read::Hungry => return Ok(Read::Hungry),
-                Read::Ended => {
-                    // What is less than a packet goes with what comes next, without a click.
-                    let goes_on = self.looping && self.packets > self.before;
-                    let rest = match &mut self.resampler {
-                        Some(resampler) if !self.ended && !goes_on => resampler.finish()?,
-                        _ => None,
-                    };
-                    self.ended = true;
-                    return match rest {
-                        Some(samples) => self.encode(&samples).map(Read::Frame),
-                        None => Ok(Read::Ended),
-                    };
-                }
+                // What is less than a packet goes with what comes next, without a click.
+                Read::Ended if self.looping && self.packets > self.before => return Ok(Read::Ended),
+                Read::Ended => self.ended = true,
             }
         }
+    }
+
+    fn resampler(&mut self) -> Result<&mut Resampler, MediaError> {
+        let resampler = match self.resampler.take() {
+            Some(resampler) => resampler,
+            None => Resampler::new(self.reader.rate().unwrap_or(opus::RATE))?,
+        };
+        Ok(self.resampler.insert(resampler))
     }
 
     fn encode(&mut self, samples: &[i16]) -> Result<EncodedFrame, MediaError> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::media::opus::{self, FRAME};
-use crate::media::pattern::{LOOP, Pattern};
+use crate::media::pattern::Pattern;
 use crate::media::{Codec, EncodedFrame, MediaError, Quality, tone, vp8};
 
 use super::at_rate;
@@ -94,9 +94,7 @@ impl PatternSource {
 
     pub fn next(&mut self) -> Result<EncodedFrame, MediaError> {
         let (_, rate) = size_and_rate(self.quality);
-        let in_loop = rate * LOOP.as_secs();
-        let in_part = in_loop / self.pattern.keys();
-        let (part, place) = (self.number % in_loop / in_part, self.number % in_part);
+        let (part, place, in_part) = self.pattern.place(self.number, rate);
         let kept = self.parts.entry((self.quality, part)).or_default();
         let key = place == 0 || std::mem::take(&mut self.key_wanted);
         if place == 0 {
@@ -140,9 +138,9 @@ impl PatternSource {
 
     pub fn bitrate(&self, quality: Quality) -> u64 {
         match quality {
-            Quality::High => 600_000,
-            Quality::Medium => 150_000,
-            Quality::Low => 30_000,
+            Quality::High => 350_000,
+            Quality::Medium => 140_000,
+            Quality::Low => 50_000,
         }
     }
 }

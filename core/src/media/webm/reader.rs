@@ -60,7 +60,7 @@ impl Reader {
     ///
     /// # Errors
     /// It is no WebM file, has no such track, or is damaged; a sentence says where.
-    pub fn next(&mut self) -> Result<Read<EncodedFrame>, MediaError> {
+    pub fn read(&mut self) -> Result<Read<EncodedFrame>, MediaError> {
         loop {
             let held = self.feed.held();
             let head = match ebml::head(held.get(..LONGEST_HEAD).unwrap_or(held)) {
