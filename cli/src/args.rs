@@ -242,24 +242,24 @@ pub struct PeerArgs {
     pub channel: Option<String>,
 
     /// Messages on that channel may arrive out of order
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub unordered: bool,
 
     /// How often a lost message on that channel is sent again [default: until it arrives]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", hide_short_help = true)]
     pub max_retransmits: Option<u16>,
 
     /// Bytes held for sending per connection
     #[arg(long, value_name = "BYTES", default_value_t = CHANNEL_BUFFER_BYTES, env = "ENISHI_CHANNEL_BUFFER")]
-    #[arg(value_parser = channel_buffer)]
+    #[arg(value_parser = channel_buffer, hide_short_help = true)]
     pub channel_buffer: usize,
 
     /// Send three greetings on the first channel, as conic's own peers do
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub greet: bool,
 
     /// Send a random text on the first channel every so often, such as 5s, as Tony Bai's own peers do
-    #[arg(long, value_name = "TIME", value_parser = period)]
+    #[arg(long, value_name = "TIME", value_parser = period, hide_short_help = true)]
     pub chatter: Option<Duration>,
 
     /// Sound to send: tone[:HZ], beep, or a file .wav, .ogg, .opus, .webm
@@ -271,7 +271,7 @@ pub struct PeerArgs {
     pub video: Option<SourceSpec>,
 
     /// Send files once instead of over and over
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub once: bool,
 
     /// Record what peers send, in a folder or to a file .webm, .ogg, .opus, .wav, .ivf
@@ -279,7 +279,7 @@ pub struct PeerArgs {
     pub record: Option<String>,
 
     /// Record what we send too
-    #[arg(long, requires = "record")]
+    #[arg(long, requires = "record", hide_short_help = true)]
     pub record_both: bool,
 
     /// Show off for a few seconds, say what was received, and quit

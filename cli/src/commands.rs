@@ -82,7 +82,7 @@ pub const ENTRIES: [Entry; 27] = [
     entry("mute", "mute <kind>", "send silence, or a black picture"),
     entry("unmute", "unmute <kind>", "send the source again"),
     entry("replace", "replace <kind> <source>", "send another source on the same track"),
-    entry("record", "record start <path> [--both] | record stop", "write what peers send to files"),
+    entry("record", "record start <path> [--both]", "write what peers send to files, until record stop"),
     entry("tracks", "tracks", "what is published, and what arrives"),
     entry("summary", "summary", "what was received, on one screen"),
     entry("restart", "restart <id>", "restart ICE with a peer"),

@@ -3,4 +3,5 @@
 mod alone;
 mod generate;
 mod process;
+mod sound_and_picture;
 mod together;
