@@ -78,7 +78,7 @@ fn frames(file: &[u8], kind: Kind) -> Vec<EncodedFrame> {
     reader.push(file);
     reader.end();
     let mut frames = Vec::new();
-    while let Read::Frame(frame) = reader.next().expect("a file that can be read") {
+    while let Read::Frame(frame) = reader.read().expect("a file that can be read") {
         frames.push(frame);
     }
     frames
@@ -260,7 +260,7 @@ fn a_tone_survives_a_lossy_path_into_a_wav_file() {
         reader.push(&file);
         reader.end();
         let mut left = Vec::new();
-        while let Read::Frame(samples) = reader.next().expect("a WAV file") {
+        while let Read::Frame(samples) = reader.read().expect("a WAV file") {
             left.extend(samples.iter().step_by(2).map(|sample| (sample * 32_767.0) as i16));
         }
         let hz = detect::peak_hz(&left, 48_000).expect("a tone");
