@@ -7,8 +7,8 @@ use crate::together::{peer, server};
 
 /// The last event of a type.
 fn event(out: &str, kind: &str) -> Value {
-    let events = out.lines().map(|line| serde_json::from_str::<Value>(line).expect("each line is an event"));
-    events.filter(|event| event["type"] == kind).last().unwrap_or_else(|| panic!("no {kind} in {out}"))
+    let mut events = out.lines().map(|line| serde_json::from_str::<Value>(line).expect("each line is an event"));
+    events.rfind(|event| event["type"] == kind).unwrap_or_else(|| panic!("no {kind} in {out}"))
 }
 
 #[test]
