@@ -64,13 +64,7 @@ pub fn run(
     mutation: Option<Mutation>,
     watch: &mut impl FnMut(&World, usize),
 ) -> Result<Report, Violation> {
-    let mut sim = Sim::new(plan, mutation);
-    let result = catch_unwind(AssertUnwindSafe(|| sim.tell(watch)));
-    match result {
-        Ok(Ok(())) => Ok(sim.report()),
-        Ok(Err(violation)) => Err(violation),
-        Err(panic) => Err(sim.judge.violation("no panic", message(&*panic), &sim.world)),
-    }
+    Sim::new(plan, mutation).run(watch)
 }
 
 /// Runs the plan of a seed, in a thread of its own: ICE and SCTP have generators of the thread.
@@ -89,14 +83,21 @@ pub fn run_seed(seed: u64, real_dtls: bool) -> Result<Report, Violation> {
     std::thread::spawn(run).join().expect("panics are caught")
 }
 
-/// The story of a plan, a line for each operation and each notice of an agent, and how it ends.
-pub fn trace(plan: &Plan) -> (String, Result<Report, Violation>) {
-    let (mut text, mut told) = (format!("{:?}\n", plan.cast), 0);
-    let outcome = run(plan, None, &mut |world, number| {
+/// The story of a plan, a line for each operation, each notice of an agent and, if wanted, each datagram; and how it
+/// ends.
+pub fn trace(plan: &Plan, datagrams: bool) -> (String, Result<Report, Violation>) {
+    let (mut text, mut told, mut sent) = (format!("{:?}\n", plan.cast), 0, 0);
+    let mut sim = Sim::new(plan, None);
+    sim.world.datagrams = datagrams.then(Vec::new);
+    let outcome = sim.run(&mut |world, number| {
         for (at, agent, notice) in &world.notices[told..] {
             let _ = writeln!(text, "{at:?} agent {agent}: {notice:?}");
         }
         told = world.notices.len();
+        for (at, from, to, bytes) in world.datagrams.iter().flatten().skip(sent) {
+            let _ = writeln!(text, "{at:?} {from} to {to}: {bytes} bytes");
+        }
+        sent = world.datagrams.as_ref().map_or(0, Vec::len);
         let op = plan.ops.get(number).map_or_else(|| "healing".to_owned(), |op| format!("{op:?}"));
         let _ = writeln!(text, "{:?} -- {number} {op}", world.elapsed());
     });
@@ -147,6 +148,14 @@ impl<'a> Sim<'a> {
             report: Report::default(),
             next_address: 1,
             raw_names: vec![String::new(); plan::RAWS],
+        }
+    }
+
+    fn run(mut self, watch: &mut impl FnMut(&World, usize)) -> Result<Report, Violation> {
+        match catch_unwind(AssertUnwindSafe(|| self.tell(watch))) {
+            Ok(Ok(())) => Ok(self.report()),
+            Ok(Err(violation)) => Err(violation),
+            Err(panic) => Err(self.judge.violation("no panic", message(&*panic), &self.world)),
         }
     }
 

@@ -29,6 +29,11 @@ use crate::world::wires::{Wire, Wired};
 /// Unix time at the start of every run.
 const EPOCH: Duration = Duration::from_secs(1_795_196_520);
 
+/// How far virtual time is ahead of the machine's clock when it starts. sctp-proto starts the timer of an association's
+/// first packet by the machine's clock (`Endpoint::connect`). Where virtual time is ahead for as long as any run takes,
+/// that timer is always due at once, and not sooner or later as this machine is slow or fast.
+const AHEAD: Duration = Duration::from_secs(24 * 3600);
+
 /// One way of a WebSocket.
 const WIRE_DELAY: Duration = Duration::from_millis(5);
 
@@ -159,7 +164,7 @@ impl World {
     /// A world with a server and nobody else. The seed also sets this thread's generator, which ICE uses.
     pub fn new(seed: u64) -> Self {
         fastrand::seed(seed);
-        let start = Instant::now();
+        let start = Instant::now() + AHEAD;
         let mut world = World {
             now: start,
             path: Path::default(),

@@ -38,7 +38,7 @@ fn main() -> io::Result<ExitCode> {
         }
     }
     if let Some(seed) = traced {
-        let (story, outcome) = sim::trace(&Plan::from_seed(seed));
+        let (story, outcome) = sim::trace(&Plan::from_seed(seed), true);
         writeln!(io::stdout(), "{story}{outcome:?}")?;
         return Ok(ExitCode::from(u8::from(outcome.is_err())));
     }
