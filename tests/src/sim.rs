@@ -5,6 +5,8 @@
 //! what the invariants I1 to I9 allow. At the end everything is healed, and everybody must find each other again.
 
 pub mod judge;
+mod log;
+pub mod mutation;
 pub mod plan;
 pub mod raw;
 
@@ -20,9 +22,11 @@ use enishi_core::peer::Crypto;
 use enishi_core::server::ServerConfig;
 use enishi_core::signal::{Name, Payload, RoomName};
 use enishi_core::turn::Credentials;
+use tracing::Dispatch;
 
 use crate::net::nat::Behaviour;
-use crate::sim::judge::{Judge, Mutation, Violation};
+use crate::sim::judge::{Judge, Violation};
+use crate::sim::mutation::Mutation;
 use crate::sim::plan::{Member, Op, Plan, Weather};
 use crate::turn_server::{self, VirtualTurn};
 use crate::world::{Path, Traffic, Who, WireFault, World};
@@ -125,6 +129,8 @@ struct Sim<'a> {
     plan: &'a Plan,
     world: World,
     judge: Judge,
+    /// Where to log.
+    log: Dispatch,
     report: Report,
     next_address: u8,
     /// The ids that raw clients last said they have.
@@ -140,11 +146,14 @@ impl<'a> Sim<'a> {
         let user = Credentials { username: "u".to_owned(), password: "p".to_owned() };
         world.turn = plan.nats.then(|| VirtualTurn::new(world.now, &user));
         world.path = path(plan.weather);
+        world.hub_steps = Some(Vec::new());
         world.start_server_with(server_config(plan));
+        let (log, errors) = log::errors();
         Sim {
             plan,
             world,
-            judge: Judge::new(mutation),
+            judge: Judge::new(mutation, errors),
+            log,
             report: Report::default(),
             next_address: 1,
             raw_names: vec![String::new(); plan::RAWS],
@@ -152,7 +161,9 @@ impl<'a> Sim<'a> {
     }
 
     fn run(mut self, watch: &mut impl FnMut(&World, usize)) -> Result<Report, Violation> {
-        match catch_unwind(AssertUnwindSafe(|| self.tell(watch))) {
+        let log = self.log.clone();
+        let tell = || tracing::dispatcher::with_default(&log, || self.tell(watch));
+        match catch_unwind(AssertUnwindSafe(tell)) {
             Ok(Ok(())) => Ok(self.report()),
             Ok(Err(violation)) => Err(violation),
             Err(panic) => Err(self.judge.violation("no panic", message(&*panic), &self.world)),

@@ -16,6 +16,7 @@ use enishi_core::dialect::Dialect;
 use enishi_core::limits::Limits;
 use enishi_core::machine::{CloseReason, ConnId, Deadline, Input, Machine, Utf8Bytes};
 use enishi_core::peer::{ChannelSpec, Crypto};
+use enishi_core::server::ask::HubStep;
 use enishi_core::server::{Server, ServerCommand, ServerConfig};
 use enishi_core::signal::{Name, Payload, RoomName};
 
@@ -64,6 +65,9 @@ pub enum Who {
     /// A raw client, by its number.
     Raw(usize),
 }
+
+/// What a server's hub was asked and wanted done: when, by the how-manieth server, what.
+pub type HubTold = (Instant, u32, HubStep);
 
 /// What is on its way.
 #[derive(Debug)]
@@ -120,6 +124,8 @@ pub struct World {
     start: Instant,
     rng: fastrand::Rng,
     server: Option<Server>,
+    /// How many servers were started.
+    servers: u32,
     limits: Limits,
     /// If the last step was a deadline: whose, and the next one.
     pub progress: Option<(Who, Deadline)>,
@@ -144,6 +150,8 @@ pub struct World {
     pub traffic: Traffic,
     /// Each datagram when it was sent, if wanted: when, from, to, how long.
     pub datagrams: Option<Vec<(Duration, SocketAddr, SocketAddr, usize)>>,
+    /// Everything that hubs did, if wanted: set before the server is started.
+    pub hub_steps: Option<Vec<HubTold>>,
     packets: BTreeMap<(Instant, u64), Packet>,
     count: u64,
     /// Whether agents reach each other only by a TURN server, as behind symmetric NATs.
@@ -171,6 +179,7 @@ impl World {
             start,
             rng: fastrand::Rng::with_seed(seed),
             server: None,
+            servers: 0,
             limits: Limits::default(),
             progress: None,
             agents: Vec::new(),
@@ -185,6 +194,7 @@ impl World {
             crypto: null_dtls::crypto(),
             traffic: Traffic::default(),
             datagrams: None,
+            hub_steps: None,
             wires: BTreeMap::new(),
             packets: BTreeMap::new(),
             count: 0,
@@ -208,7 +218,12 @@ impl World {
     pub fn start_server_with(&mut self, config: ServerConfig) {
         let seed = self.seed();
         self.limits = config.limits.clone();
-        self.server = Some(Server::new(self.now, self.unix(), seed, config));
+        let mut server = Server::new(self.now, self.unix(), seed, config);
+        if self.hub_steps.is_some() {
+            server.watch_hub();
+        }
+        self.server = Some(server);
+        self.servers += 1;
     }
 
     /// The server's process dies: its sockets are closed by the kernel.
@@ -225,6 +240,11 @@ impl World {
     /// The server, unless it is dead.
     pub fn server(&self) -> Option<&Server> {
         self.server.as_ref()
+    }
+
+    /// How many servers were started.
+    pub fn servers(&self) -> u32 {
+        self.servers
     }
 
     /// The bounds of the server that was started last.
@@ -533,6 +553,9 @@ impl World {
         let Some(server) = &mut self.server else { return };
         self.traffic.inputs += 1;
         server.handle_input(self.now, input);
+        if let Some(steps) = &mut self.hub_steps {
+            steps.extend(server.take_hub_steps().into_iter().map(|step| (self.now, self.servers, step)));
+        }
         while let Some(output) = self.server.as_mut().and_then(Machine::poll_output) {
             self.act_for_server(output);
         }
