@@ -130,6 +130,8 @@ pub struct World {
     /// If the last step was a deadline: whose, and the next one.
     pub progress: Option<(Who, Deadline)>,
     agents: Vec<Agent>,
+    /// The next deadlines of those who are alive.
+    due: BTreeMap<Who, Instant>,
     /// Agents that nothing happens to any more.
     crashed: BTreeSet<usize>,
     configs: Vec<AgentConfig>,
@@ -183,6 +185,7 @@ impl World {
             limits: Limits::default(),
             progress: None,
             agents: Vec::new(),
+            due: BTreeMap::new(),
             crashed: BTreeSet::new(),
             configs: Vec::new(),
             hosts: BTreeMap::new(),
@@ -224,11 +227,13 @@ impl World {
         }
         self.server = Some(server);
         self.servers += 1;
+        self.set_due(Who::Server);
     }
 
     /// The server's process dies: its sockets are closed by the kernel.
     pub fn kill_server(&mut self) {
         self.server = None;
+        self.set_due(Who::Server);
         self.stopped.remove(&Who::Server);
         for (conn, wire) in std::mem::take(&mut self.wires) {
             if wire.client_open {
@@ -281,6 +286,7 @@ impl World {
     pub fn crash(&mut self, agent: usize) {
         self.cut(agent);
         self.crashed.insert(agent);
+        self.set_due(Who::Agent(agent));
         self.stopped.remove(&Who::Agent(agent));
         self.packets.retain(|_, packet| !matches!(packet, Packet::ClientTold(who, _) if *who == Who::Agent(agent)));
     }
@@ -460,19 +466,23 @@ impl World {
     }
 
     fn next_timeout(&self) -> Option<(Instant, Who)> {
-        let agents = self.agents.iter().enumerate();
-        let alive = agents.filter(|(index, _)| !self.crashed.contains(index));
-        let agents = alive.filter_map(|(index, agent)| Some((agent.poll_timeout()?.at, Who::Agent(index))));
-        let server = self.server.as_ref().and_then(|server| Some((server.poll_timeout()?.at, Who::Server)));
-        let awake = |(at, who): (Instant, Who)| (self.stopped.get(&who).map_or(at, |until| at.max(*until)), who);
-        agents.chain(server).map(awake).min()
+        let awake = |who: &Who, at: Instant| self.stopped.get(who).map_or(at, |until| at.max(*until));
+        self.due.iter().map(|(who, at)| (awake(who, *at), *who)).min()
     }
 
     fn next_deadline(&self, who: Who) -> Option<Deadline> {
         match who {
+            Who::Agent(index) if self.crashed.contains(&index) => None,
             Who::Agent(index) => self.agents[index].poll_timeout(),
             _ => self.server.as_ref().and_then(Machine::poll_timeout),
         }
+    }
+
+    fn set_due(&mut self, who: Who) {
+        match self.next_deadline(who) {
+            Some(deadline) => self.due.insert(who, deadline.at),
+            None => self.due.remove(&who),
+        };
     }
 
     fn assert_progress(&self) {
@@ -559,6 +569,7 @@ impl World {
         while let Some(output) = self.server.as_mut().and_then(Machine::poll_output) {
             self.act_for_server(output);
         }
+        self.set_due(Who::Server);
     }
 
     fn give_agent(&mut self, index: usize, input: Input<'_, AgentCommand>) {
@@ -570,6 +581,7 @@ impl World {
         while let Some(output) = self.agents[index].poll_output() {
             self.act_for_agent(index, output);
         }
+        self.set_due(Who::Agent(index));
     }
 
     fn transmit(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
