@@ -24,6 +24,7 @@ impl Agent {
         // Who is in it already wants to meet those whom it lost; not every dialect's server would list them again.
         if let Some(mates) = self.rooms.entry(room).or_default() {
             let mates: Vec<Name> = mates.iter().cloned().collect();
+            self.peers.reopen(&mates);
             self.peers.meet(now, &mates, &mut self.from_peers);
         }
     }
@@ -40,10 +41,23 @@ impl Agent {
         }
     }
 
+    /// Closes a connection.
+    pub(super) fn close(&mut self, now: Instant, name: Name) {
+        if self.is_mate(&name) {
+            self.peers.shut(now, name, &mut self.from_peers);
+        } else {
+            self.peers.close(now, name, &mut self.from_peers);
+        }
+    }
+
     /// Parts from those in a room whom we meet in no other one.
     fn part(&mut self, now: Instant, room: &RoomName) {
         for name in self.rooms.remove(room).flatten().unwrap_or_default() {
-            if !self.is_mate(&name) && self.peers.knows(&name) {
+            if self.is_mate(&name) {
+                continue;
+            }
+            self.peers.part(&name);
+            if self.peers.knows(&name) {
                 self.peers.close(now, name, &mut self.from_peers);
             }
         }
@@ -93,7 +107,7 @@ impl Agent {
     }
 
     /// Whether somebody is in a room of ours.
-    fn is_mate(&self, name: &Name) -> bool {
+    pub(super) fn is_mate(&self, name: &Name) -> bool {
         self.rooms.values().flatten().any(|members| members.contains(name))
     }
 
