@@ -373,6 +373,14 @@ impl Peer {
         sdp::read(sdp).is_ok_and(|remote| remote.fingerprint != known.fingerprint)
     }
 
+    /// Whether an answer is to another offer than our last one, of a connection that we gave up: it names another
+    /// `a=mid` (RFC 8843, 8.1).
+    pub fn is_stale(&self, sdp: &str) -> bool {
+        let ours = self.negotiation.local.as_ref().and_then(|local| local.mid.as_ref());
+        let theirs = sdp::read(sdp).ok().and_then(|remote| remote.mid);
+        ours.zip(theirs.as_ref()).is_some_and(|(ours, theirs)| ours != theirs)
+    }
+
     /// Whether a datagram belongs to this connection.
     pub fn accepts(&self, now: Instant, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) -> bool {
         let Some(rtc) = &self.rtc else { return false };

@@ -357,6 +357,9 @@ impl Peers {
                 }
             }
             Signal::Answer { sdp } => match self.remotes.get_mut(&from) {
+                Some(remote) if remote.peer.is_stale(sdp) => {
+                    return detail(out, format!("an answer from {id} was skipped: it is to an earlier offer"));
+                }
                 Some(remote) if !remote.unanswered.is_empty() && remote.peer.is_foreign(sdp) => {
                     return self.begin_anew(now, &from, out);
                 }

@@ -88,7 +88,7 @@ impl Peers {
 
     /// A command wants connections with these again.
     pub(in crate::agent) fn reopen(&mut self, mates: &[Name]) {
-        mates.iter().for_each(|name| drop(self.shut.remove(name)));
+        self.shut.retain(|name, _| !mates.contains(name));
     }
 
     /// Somebody shares no room with us any more.
