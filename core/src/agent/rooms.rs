@@ -32,11 +32,11 @@ impl Agent {
     /// Leaves a room.
     pub(super) fn leave(&mut self, now: Instant, room: RoomName) {
         let told = self.ask(now, &Command::Leave { room: room.clone(), tag: None }, "leave a room");
-        if told && self.rooms.contains_key(&room) {
-            self.leaving.insert(room.clone());
-        }
-        // Without a server it is left by not entering it again.
+        // Without a server it is left by not entering it again, or once the session is resumed.
         if told || self.signaling.dialect().rooms() == Rooms::Many {
+            if self.rooms.contains_key(&room) {
+                self.leaving.insert(room.clone());
+            }
             self.part(now, &room);
         }
     }
