@@ -454,11 +454,8 @@ impl Agent {
     fn peers_effect(&mut self, now: Instant, effect: PeersEffect) {
         match effect {
             PeersEffect::Notice(notice) => {
-                if let AgentNotice::PeerFailed { id, fault: PeerFault::NoPath } = &notice
-                    && self.quitting.is_none()
-                    && self.is_mate(id)
-                {
-                    self.peers.missed(now, id);
+                if let AgentNotice::PeerFailed { id, fault } = &notice {
+                    self.failed(now, id, fault);
                 }
                 self.habits.notice(now, &notice);
                 self.notice(notice);

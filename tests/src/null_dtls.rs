@@ -17,6 +17,9 @@ use str0m::crypto::{CryptoError, CryptoProvider, from_feature_flags};
 /// What a record of DTLS 1.2 with AES-GCM is longer than its content, one byte for the handshake's type aside.
 const OVERHEAD: usize = 29;
 
+/// The header of a record: type, version, number, length.
+const HEADER: usize = 13;
+
 /// Between two HELLOs that are not answered; as the first timeout of DTLS (RFC 6347, 4.2.4.1).
 const REPEAT: Duration = Duration::from_secs(1);
 
@@ -101,6 +104,7 @@ impl NullInstance {
         record[..3].copy_from_slice(&[kind, 0xfe, 0xfd]);
         self.sent += 1;
         record[3..11].copy_from_slice(&self.sent.to_be_bytes());
+        record[11..13].copy_from_slice(&u16::try_from(content.len() + OVERHEAD - HEADER).unwrap_or(0).to_be_bytes());
         record.extend_from_slice(content);
         self.steps.push_back(Step::Packet(record));
     }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::agent::{Agent, AgentNotice};
 use crate::dialect::Rooms;
+use crate::peer::PeerFault;
 use crate::signal::{Command, Departure, Name, Resumed, RoomName};
 
 /// The mark of a request to leave a room that was made before, on a connection that was lost.
@@ -103,6 +104,14 @@ impl Agent {
     fn gone(&mut self, now: Instant, name: &Name, why: Departure) {
         if !self.is_mate(name) {
             self.peers.gone(now, name, why == Departure::Left, &mut self.from_peers);
+        }
+    }
+
+    /// A connection failed. With a room mate it is tried again if that can help.
+    pub(super) fn failed(&mut self, now: Instant, name: &Name, fault: &PeerFault) {
+        let can_help = matches!(fault, PeerFault::NoPath | PeerFault::Broken);
+        if can_help && self.quitting.is_none() && self.is_mate(name) {
+            self.peers.missed(now, name, *fault == PeerFault::Broken);
         }
     }
 

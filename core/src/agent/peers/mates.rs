@@ -39,10 +39,11 @@ impl Peers {
         self.settle(now, out);
     }
 
-    /// A connection with a room mate ended for want of a path. One of the two tries again as long as they share a room:
-    /// the one whose offer counts in glare.
-    pub(in crate::agent) fn missed(&mut self, now: Instant, name: &Name) {
-        if self.me.as_ref().is_none_or(|me| me < name) || self.shut.contains_key(name) {
+    /// A connection with a room mate failed. As long as they share a room one of the two tries again: the one whose offer
+    /// counts in glare, or if they may not know of the failure, we.
+    pub(in crate::agent) fn missed(&mut self, now: Instant, name: &Name, is_ours: bool) {
+        let offers = is_ours || self.me.as_ref().is_some_and(|me| me > name);
+        if !offers || self.shut.contains_key(name) {
             return;
         }
         let attempts = self.apart.entry(name.clone()).or_default();
@@ -58,7 +59,7 @@ impl Peers {
             self.meet(now, std::slice::from_ref(name), out);
         }
         if !self.remotes.contains_key(name) {
-            self.missed(now, name);
+            self.missed(now, name, true);
         }
     }
 
