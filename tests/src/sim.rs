@@ -359,17 +359,12 @@ impl<'a> Sim<'a> {
         }
         self.look()?;
         let begin = self.world.now;
-        let mut told = begin;
         while let Some(missing) = self.judge.missing(&self.world, self.plan) {
             if self.world.now - begin > PEACE {
+                watch(&self.world, healing);
                 return Err(self.judge.violation("I7: all who have a path are connected", missing, &self.world));
             }
             self.go_on(Duration::from_secs(1))?;
-            if self.world.now - told >= REJOIN {
-                told = self.world.now;
-                self.join_again();
-                watch(&self.world, healing);
-            }
         }
         self.report.healed = self.world.now - begin;
         if self.plan.is_peaceable() {
@@ -377,19 +372,6 @@ impl<'a> Sim<'a> {
             self.judge.settle(&self.world)?;
         }
         Ok(())
-    }
-
-    /// A connection that failed for good stays closed until one of the two joins again, as a person would; and who left
-    /// a room when its signaling was just about to be lost may have to say so again.
-    fn join_again(&mut self) {
-        for agent in 0..self.world.agents() {
-            for room in self.judge.rooms(agent) {
-                self.world.command(agent, AgentCommand::Join(room.as_str().into()));
-            }
-            for room in self.judge.left(agent) {
-                self.world.command(agent, AgentCommand::Leave(room.as_str().into()));
-            }
-        }
     }
 
     /// Everybody says something, and all who share a room hear it. What an address that changed broke unnoticed comes
@@ -403,10 +385,6 @@ impl<'a> Sim<'a> {
                 return Err(self.judge.violation("I7: who is connected is heard", missing, &self.world));
             }
             if said.is_none_or(|at| self.world.now - at > REJOIN) {
-                if said.is_some() {
-                    self.join_again();
-                    self.go_on(Duration::from_secs(20))?;
-                }
                 said = Some(self.world.now);
                 for agent in 0..self.world.agents() {
                     if !self.world.is_crashed(agent) {

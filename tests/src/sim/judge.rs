@@ -89,11 +89,11 @@ struct Known {
     sent: u64,
     first_room: Option<String>,
     wants: BTreeSet<String>,
-    /// Whether it is of the room mesh and changed its room: what it is told of the old one, it takes for the new one.
-    moved: bool,
     /// Rooms that it left.
     left: BTreeSet<String>,
     registered: bool,
+    /// Whether its server is lost to it.
+    lost: bool,
     rosters: BTreeMap<String, BTreeSet<String>>,
     peers: BTreeMap<String, PeerState>,
     connecting: BTreeMap<String, Duration>,
@@ -178,12 +178,11 @@ impl Judge {
     /// An agent is to enter a room; whether it can.
     pub fn joins(&mut self, agent: usize, room: &str) -> bool {
         let known = &mut self.agents[agent];
-        // An agent of the room mesh does not change its room without a server.
-        if !known.is_citizen || known.gone || known.is_mesh && !known.registered {
+        // Without a server it would say that it cannot.
+        if !known.is_citizen || known.gone || known.lost || known.is_mesh && !known.registered {
             return false;
         }
         if known.is_mesh {
-            known.moved |= !known.wants.contains(room);
             known.wants.clear();
             known.rosters.retain(|other, _| other == room);
         }
@@ -336,8 +335,12 @@ impl Judge {
             return self.take_text(agent, from.as_str(), text, relayed);
         }
         match notice {
-            AgentNotice::Registered { .. } => self.agents[agent].registered = true,
-            AgentNotice::SignalingLost { .. } => self.agents[agent].registered = false,
+            AgentNotice::Registered { .. } => {
+                (self.agents[agent].registered, self.agents[agent].lost) = (true, false);
+            }
+            AgentNotice::SignalingLost { .. } => {
+                (self.agents[agent].registered, self.agents[agent].lost) = (false, true);
+            }
             AgentNotice::Roster { room, members } => {
                 let members: BTreeSet<String> = members.iter().map(|name| name.as_str().to_owned()).collect();
                 self.check_members(agent, room.as_str(), &members)?;
@@ -358,9 +361,7 @@ impl Judge {
             }
             AgentNotice::Peer { id, state } => self.take_state(at, agent, id.as_str(), *state),
             AgentNotice::ChannelOpened { id, .. } => {
-                // A second one means that the connection is another one now, which the agent tells in no other way.
-                let is_first = self.agents[agent].open.insert(id.as_str().to_owned());
-                self.part_unless(is_first, agent, id.as_str());
+                self.agents[agent].open.insert(id.as_str().to_owned());
             }
             AgentNotice::PeerFailed { id, .. } | AgentNotice::ChannelClosed { id, .. } => {
                 self.agents[agent].open.remove(id.as_str());
@@ -463,7 +464,7 @@ impl Judge {
                 let mates = here.iter().filter(|(other, mate)| other != index && mate.wants.contains(room));
                 let wanted: BTreeSet<String> = mates.map(|(_, mate)| mate.name.clone()).collect();
                 let roster = known.rosters.get(room);
-                if roster != Some(&wanted) && !known.moved {
+                if roster != Some(&wanted) {
                     return Some(format!("I4: agent {index} has {roster:?} in {room}, not {wanted:?}"));
                 }
             }
@@ -528,12 +529,6 @@ impl Judge {
     fn part_from(&mut self, agent: usize, name: &str) {
         if let Some(other) = self.number(name) {
             self.part(agent, other);
-        }
-    }
-
-    fn part_unless(&mut self, is_first: bool, agent: usize, name: &str) {
-        if !is_first {
-            self.part_from(agent, name);
         }
     }
 
