@@ -23,6 +23,8 @@ pub type Line = (ConnId, Event);
 /// A client: one session, which may outlive its connection.
 #[derive(Debug, Default)]
 struct Client {
+    /// What the hub calls it.
+    id: Option<ClientId>,
     conn: Option<ConnId>,
     gone: bool,
     names: Vec<Name>,
@@ -87,13 +89,13 @@ impl Model {
         }
     }
 
-    /// Those whose time to come back is over are gone.
+    /// Those whose time to come back is over are gone: one after the other, at the same moment in the order of the hub's
+    /// names for them.
     pub fn timeout(&mut self, now: Instant) {
-        let waiting = self.clients.iter().enumerate();
-        let mut due: Vec<(Instant, usize)> =
-            waiting.filter_map(|(c, client)| Some((client.waits_until.filter(|at| *at <= now)?, c))).collect();
-        due.sort_unstable();
-        for (_, c) in due {
+        let mut due: Vec<usize> = (0..self.clients.len()).collect();
+        due.retain(|c| self.clients[*c].waits_until.is_some_and(|at| at <= now));
+        due.sort_by_key(|c| (self.clients[*c].waits_until, self.clients[*c].id));
+        for c in due {
             self.end(c, Departure::Gone);
         }
     }
@@ -458,7 +460,10 @@ impl Follower {
         let known = |client: &ClientId| self.clients.get(client).copied().ok_or(format!("{client:?} is nobody"));
         match asked {
             Asked::Attach(conn, client) => match (self.model.attach(*conn), client) {
-                (Some(c), Some(client)) => drop(self.clients.insert(*client, c)),
+                (Some(c), Some(client)) => {
+                    self.model.clients[c].id = Some(*client);
+                    self.clients.insert(*client, c);
+                }
                 (None, None) => {}
                 (wanted, _) => return Err(format!("{asked:?}, but there is room for more: {}", wanted.is_some())),
             },
