@@ -121,11 +121,9 @@ impl Falsifier {
             }
             Some(mutation @ (Mutation::Hoard | Mutation::Crowd | Mutation::Miscount)) => falsify_stats(mutation, seen),
             Some(Mutation::Twin) => seen.ids.extend(seen.ids.first().cloned()),
-            Some(Mutation::Cling) => {
-                if seen.stats.is_some() {
-                    seen.ids.push("zz".into());
-                }
-            }
+            // Ids are looked at only with the counters.
+            Some(Mutation::Cling) if seen.stats.is_some() => seen.ids.push("zz".into()),
+            Some(Mutation::Cling) => {}
             Some(mutation) => falsify_notices(mutation, seen.told.to_mut()),
         }
     }
