@@ -8,6 +8,7 @@ mod wires;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::iter;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -521,9 +522,9 @@ impl World {
                     return;
                 };
                 self.traffic.lost += u64::from(times.is_empty());
-                for at in times {
+                for (at, bytes) in times.iter().zip(iter::repeat_n(bytes, times.len())) {
                     self.count += 1;
-                    self.packets.insert((at, self.count), Packet::Last { from, to, bytes: bytes.clone() });
+                    self.packets.insert((*at, self.count), Packet::Last { from, to, bytes });
                 }
             }
             Packet::Last { from, to, bytes } => {
@@ -592,14 +593,14 @@ impl World {
         }
         let (from, times) = self.net.leave(&mut self.rng, self.now, from, to, bytes.len());
         self.traffic.lost += u64::from(times.is_empty());
-        for at in times {
+        for (at, bytes) in times.iter().zip(iter::repeat_n(bytes, times.len())) {
             if self.rng.f64() < self.path.loss {
                 self.traffic.lost += 1;
                 continue;
             }
-            let at = at + self.path.delay + self.path.jitter.mul_f64(self.rng.f64());
+            let at = *at + self.path.delay + self.path.jitter.mul_f64(self.rng.f64());
             self.count += 1;
-            self.packets.insert((at, self.count), Packet::Datagram { from, to, bytes: bytes.clone() });
+            self.packets.insert((at, self.count), Packet::Datagram { from, to, bytes });
         }
     }
 }
