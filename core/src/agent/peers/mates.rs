@@ -13,14 +13,16 @@ const FIRST_RETRY: Duration = Duration::from_secs(4);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 
 impl Peers {
-    /// Offers to everybody with whom there is no connection, unless a command closed it. One that they began and that never stood may be given up
-    /// on their side by now, so that it counts as none.
+    /// Offers to everybody with whom there is no connection, unless a command closed it. One that
+    /// never stood counts as none if they began it or left since then: it may be given up on their side by now.
     pub(in crate::agent) fn meet(&mut self, now: Instant, mates: &[Name], out: &mut Vec<PeersEffect>) {
         for name in mates {
             if self.me.as_ref() == Some(name) || self.shut.contains_key(name) {
                 continue;
             }
-            let is_stale = |remote: &Remote| remote.closing || (!remote.ours && remote.state == PeerState::Connecting);
+            let is_stale = |remote: &Remote| {
+                remote.closing || (remote.state == PeerState::Connecting && (!remote.ours || remote.gone))
+            };
             if self.remotes.get(name).is_some_and(is_stale) {
                 self.close_one(now, name);
                 self.settle(now, out);
