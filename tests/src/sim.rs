@@ -34,8 +34,8 @@ use crate::world::{Path, Traffic, Who, WireFault, World};
 /// After everything is healed, this much later everybody is connected and knows who is there.
 pub const PEACE: Duration = Duration::from_secs(180);
 
-/// Who is not connected by then joins again, and again after as long.
-const REJOIN: Duration = Duration::from_secs(45);
+/// What is not heard by then is said again, and again after as long.
+const SAY_AGAIN: Duration = Duration::from_secs(45);
 
 /// After that, a text arrives within this time.
 const HEARD: Duration = Duration::from_secs(240);
@@ -375,7 +375,7 @@ impl<'a> Sim<'a> {
     }
 
     /// Everybody says something, and all who share a room hear it. What an address that changed broke unnoticed comes
-    /// to light only now: who is not heard joins again and says it again.
+    /// to light only now: who is not heard says it again.
     fn talk(&mut self, watch: &mut impl FnMut(&World, usize)) -> Result<(), Violation> {
         let begin: Instant = self.world.now;
         let mut said: Option<Instant> = None;
@@ -384,7 +384,7 @@ impl<'a> Sim<'a> {
                 watch(&self.world, self.plan.ops.len());
                 return Err(self.judge.violation("I7: who is connected is heard", missing, &self.world));
             }
-            if said.is_none_or(|at| self.world.now - at > REJOIN) {
+            if said.is_none_or(|at| self.world.now - at > SAY_AGAIN) {
                 said = Some(self.world.now);
                 for agent in 0..self.world.agents() {
                     if !self.world.is_crashed(agent) {

@@ -148,6 +148,8 @@ struct Remote {
     closing: bool,
     /// Left the last room that we had in common: their signaling is gone, so a lost path will not come back.
     gone: bool,
+    /// They left and we met them again since, perhaps before their goodbye came: if it ends, we meet them anew.
+    renew: bool,
     /// Gave up before anybody answered: start over.
     again: bool,
 }

@@ -68,6 +68,7 @@ impl Peers {
             restarted: None,
             closing: false,
             gone: false,
+            renew: false,
             again: false,
         };
         self.remotes.insert(name.clone(), remote);
@@ -268,19 +269,22 @@ impl Peers {
     }
 
     pub(super) fn forget(&mut self, now: Instant, name: &Name, out: &mut Vec<PeersEffect>) {
-        let Some(remote) = self.remotes.remove(name) else { return };
+        let Some(mut remote) = self.remotes.remove(name) else { return };
         self.timers.clear(&Timer::Connection(name.clone()));
         self.timers.clear(&Timer::Offer(name.clone()));
         self.routes.retain(|_, of| of != name);
         self.held.retain(|(to, _)| to != name);
         lost_messages(name, remote.channels.waiting(), out);
-        for channel in remote.channels.into_all().into_iter().filter(|channel| channel.open) {
+        for channel in std::mem::take(&mut remote.channels).into_all().into_iter().filter(|channel| channel.open) {
             let closed = AgentNotice::ChannelClosed { id: name.clone(), label: channel.spec.label };
             out.push(PeersEffect::Notice(closed));
         }
         out.push(PeersEffect::Notice(AgentNotice::Peer { id: name.clone(), state: PeerState::Closed }));
         if self.remotes.is_empty() {
             self.release_relays(now, out);
+        }
+        if remote.renew && !remote.closing {
+            self.missed(now, name, true);
         }
     }
 }

@@ -13,21 +13,23 @@ const FIRST_RETRY: Duration = Duration::from_secs(4);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 
 impl Peers {
-    /// Offers to everybody with whom there is no connection, unless a command closed it. One that they began and that never stood may be given up
-    /// on their side by now, so that it counts as none.
+    /// Offers to everybody with whom there is no connection, unless a command closed it. One that
+    /// never stood counts as none if they began it or left since then: it may be given up on their side by now.
     pub(in crate::agent) fn meet(&mut self, now: Instant, mates: &[Name], out: &mut Vec<PeersEffect>) {
         for name in mates {
             if self.me.as_ref() == Some(name) || self.shut.contains_key(name) {
                 continue;
             }
-            let is_stale = |remote: &Remote| remote.closing || (!remote.ours && remote.state == PeerState::Connecting);
+            let is_stale = |remote: &Remote| {
+                remote.closing || (remote.state == PeerState::Connecting && (!remote.ours || remote.gone))
+            };
             if self.remotes.get(name).is_some_and(is_stale) {
                 self.close_one(now, name);
                 self.settle(now, out);
                 self.forget(now, name, out);
             }
-            if self.remotes.contains_key(name) {
-                self.came(name);
+            if let Some(remote) = self.remotes.get_mut(name) {
+                remote.renew |= std::mem::take(&mut remote.gone);
             } else if self.create(now, name, true, out) {
                 let spec = self.settings.channel.clone();
                 self.add_channel(now, name, spec);
@@ -122,5 +124,136 @@ impl Peers {
             self.close_one(now, name);
         }
         self.settle(now, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::peers::Settings;
+    use crate::agent::turn::Relays;
+    use crate::agent::{AgentNotice, PeerFault};
+    use crate::clock::WallClock;
+    use crate::ids::Secrets;
+    use crate::peer::{ChannelSpec, Crypto};
+    use crate::signal::Signal;
+
+    fn peers(now: Instant, me: &str, number: u8) -> Peers {
+        let channel =
+            ChannelSpec { label: "chat".to_owned(), ordered: true, max_retransmits: None, max_lifetime: None };
+        let settings = Settings {
+            hosts: vec![([192, 0, 2, number], 5000).into()],
+            stun: Vec::new(),
+            relay_only: false,
+            channel,
+            channel_buffer_bytes: 1 << 16,
+            crypto: Crypto::default(),
+            told_of_absence: true,
+            asked_to_offer: false,
+        };
+        let relays = Relays::new(now, WallClock::new(now, Duration::ZERO), Vec::new());
+        let mut peers = Peers::new(settings, relays, Secrets::new([number; 32]));
+        peers.up(now, me.into(), &mut Vec::new());
+        peers
+    }
+
+    /// Works off the timeouts until there is an offer: how long that takes.
+    fn next_offer(peers: &mut Peers, now: Instant) -> Option<Duration> {
+        while let Some((at, _)) = peers.next_timeout() {
+            let mut out = Vec::new();
+            peers.timeout(at, &mut out);
+            if offer(&out).is_some() {
+                return Some(at - now);
+            }
+        }
+        None
+    }
+
+    fn offer(out: &[PeersEffect]) -> Option<Signal> {
+        out.iter().find_map(|effect| match effect {
+            PeersEffect::Deliver { signal: signal @ Signal::Offer { .. }, .. } => Some(signal.clone()),
+            _ => None,
+        })
+    }
+
+    fn answer_of(peers: &mut Peers, now: Instant, from: &str, offer: Signal) -> Signal {
+        let mut out = Vec::new();
+        peers.receive_signal(now, from.into(), offer, &mut out);
+        let answer = out.iter().find_map(|effect| match effect {
+            PeersEffect::Deliver { signal: signal @ Signal::Answer { .. }, .. } => Some(signal.clone()),
+            _ => None,
+        });
+        answer.expect("an offer is answered")
+    }
+
+    #[test]
+    fn a_mate_whom_no_path_reached_is_tried_again_by_one_of_the_two() {
+        let now = Instant::now();
+        let (mut zoe, mut amy) = (peers(now, "zoe", 1), peers(now, "amy", 2));
+        zoe.missed(now, &"amy".into(), false);
+        amy.missed(now, &"zoe".into(), false);
+        assert!(next_offer(&mut zoe, now).is_some_and(|wait| wait >= FIRST_RETRY && wait <= FIRST_RETRY * 3 / 2));
+        assert_eq!(next_offer(&mut amy, now), None);
+    }
+
+    #[test]
+    fn the_pauses_grow_up_to_a_bound() {
+        let now = Instant::now();
+        let mut zoe = peers(now, "zoe", 1);
+        let mut waits = Vec::new();
+        for _ in 0..40 {
+            zoe.missed(now, &"amy".into(), false);
+            waits.extend(zoe.next_timeout().map(|(at, _)| at - now));
+        }
+        assert!(waits[1] > waits[0] && waits[4] > waits[1], "{waits:?}");
+        assert!(waits.iter().all(|wait| *wait <= LAST_RETRY * 3 / 2), "{waits:?}");
+    }
+
+    #[test]
+    fn who_left_or_was_closed_by_command_is_not_tried_again() {
+        let now = Instant::now();
+        let name = Name::from("amy");
+        let mut zoe = peers(now, "zoe", 1);
+        zoe.missed(now, &name, false);
+        zoe.gone(now, &name, true, &mut Vec::new());
+        assert_eq!(next_offer(&mut zoe, now), None);
+        zoe.missed(now, &name, false);
+        zoe.shut(now, name.clone(), &mut Vec::new());
+        assert_eq!(next_offer(&mut zoe, now), None);
+        // Nor does the server's list of who is there reopen it, but a command does.
+        let mut out = Vec::new();
+        zoe.meet(now, std::slice::from_ref(&name), &mut out);
+        assert_eq!(offer(&out), None);
+        zoe.reopen(std::slice::from_ref(&name));
+        zoe.meet(now, std::slice::from_ref(&name), &mut out);
+        assert!(offer(&out).is_some());
+    }
+
+    /// Our ICE restart met a remote that had given the connection up, and took it for a first offer.
+    #[test]
+    fn a_foreign_answer_makes_a_new_connection() {
+        let now = Instant::now();
+        let (mut zoe, mut amy) = (peers(now, "zoe", 1), peers(now, "amy", 2));
+        let mut out = Vec::new();
+        zoe.offer(now, "amy".into(), &mut out);
+        let first = answer_of(&mut amy, now, "zoe", offer(&out).expect("an offer"));
+        zoe.receive_signal(now, "amy".into(), first.clone(), &mut Vec::new());
+        let mut out = Vec::new();
+        zoe.with(now, &"amy".into(), |peer, effects| peer.restart(now, effects));
+        zoe.settle(now, &mut out);
+        let mut amy = peers(now, "amy", 3);
+        let foreign = answer_of(&mut amy, now, "zoe", offer(&out).expect("a restart"));
+        let mut out = Vec::new();
+        zoe.receive_signal(now, "amy".into(), foreign, &mut out);
+        let second = answer_of(&mut amy, now, "zoe", offer(&out).expect("a new offer"));
+        // An answer to what was offered long ago changes nothing.
+        let mut out = Vec::new();
+        zoe.receive_signal(now, "amy".into(), first, &mut out);
+        zoe.receive_signal(now, "amy".into(), second, &mut out);
+        let failed = |effect: &PeersEffect| {
+            matches!(effect, PeersEffect::Notice(AgentNotice::PeerFailed { fault: PeerFault::Refused(_), .. }))
+        };
+        assert!(!out.iter().any(failed), "{out:?}");
+        assert!(zoe.remotes[&"amy".into()].unanswered.is_empty());
     }
 }
