@@ -348,7 +348,7 @@ impl Agent {
             AgentCommand::Channel { to, spec } => self.peers.open_channel(now, to, &spec, out),
             AgentCommand::Send { to, label, payload } => self.peers.send(now, to, label.as_deref(), &payload, out),
             AgentCommand::Restart(name) => self.peers.restart(now, name, out),
-            AgentCommand::Close(name) => self.peers.close(now, name, out),
+            AgentCommand::Close(name) => self.close(now, name),
             AgentCommand::Peers => self.peers.list(out),
             AgentCommand::UseTurn(servers) => self.peers.use_turn(now, servers, out),
             AgentCommand::Relay { to, label, payload } => {
@@ -454,6 +454,9 @@ impl Agent {
     fn peers_effect(&mut self, now: Instant, effect: PeersEffect) {
         match effect {
             PeersEffect::Notice(notice) => {
+                if let AgentNotice::PeerFailed { id, fault } = &notice {
+                    self.failed(now, id, fault);
+                }
                 self.habits.notice(now, &notice);
                 self.notice(notice);
             }
