@@ -156,10 +156,8 @@ impl DtlsInstance for NullInstance {
                 self.connect(content);
             }
             HELLO_ACK if self.active => self.connect(content),
-            DATA if self.connected && !self.closed => {
-                if self.is_new(packet) {
-                    self.steps.push_back(Step::Data(content.to_vec()));
-                }
+            DATA if self.connected && !self.closed && self.is_new(packet) => {
+                self.steps.push_back(Step::Data(content.to_vec()));
             }
             ALERT if self.connected && !self.closed => {
                 self.closed = true;
