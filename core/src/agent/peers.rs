@@ -148,8 +148,9 @@ struct Remote {
     closing: bool,
     /// Left the last room that we had in common: their signaling is gone, so a lost path will not come back.
     gone: bool,
-    /// They left and we met them again since, perhaps before their goodbye came: if it ends, we meet them anew.
-    renew: bool,
+    /// They left a room of ours and share one with us, perhaps without having known that when they said goodbye: if it
+    /// ends by then, we meet them anew.
+    renew: Option<Instant>,
     /// Gave up before anybody answered: start over.
     again: bool,
 }

@@ -102,7 +102,9 @@ impl Agent {
 
     /// Somebody left a room of ours, and is perhaps in another one.
     fn gone(&mut self, now: Instant, name: &Name, why: Departure) {
-        if !self.is_mate(name) {
+        if self.is_mate(name) {
+            self.peers.left_one(now, name);
+        } else {
             self.peers.gone(now, name, why == Departure::Left, &mut self.from_peers);
         }
     }

@@ -68,7 +68,7 @@ impl Peers {
             restarted: None,
             closing: false,
             gone: false,
-            renew: false,
+            renew: None,
             again: false,
         };
         self.remotes.insert(name.clone(), remote);
@@ -283,7 +283,7 @@ impl Peers {
         if self.remotes.is_empty() {
             self.release_relays(now, out);
         }
-        if remote.renew && !remote.closing {
+        if remote.renew.is_some_and(|until| now <= until) && !remote.closing {
             self.missed(now, name, true);
         }
     }

@@ -12,6 +12,9 @@ use crate::signal::Name;
 const FIRST_RETRY: Duration = Duration::from_secs(4);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 
+/// How long a goodbye may be on its way, or come to light because the path is silent.
+const RENEW: Duration = Duration::from_secs(60);
+
 impl Peers {
     /// Offers to everybody with whom there is no connection, unless a command closed it. One that
     /// never stood counts as none if they began it or left since then: it may be given up on their side by now.
@@ -29,7 +32,9 @@ impl Peers {
                 self.forget(now, name, out);
             }
             if let Some(remote) = self.remotes.get_mut(name) {
-                remote.renew |= std::mem::take(&mut remote.gone);
+                if std::mem::take(&mut remote.gone) {
+                    remote.renew = Some(now + RENEW);
+                }
             } else if self.create(now, name, true, out) {
                 let spec = self.settings.channel.clone();
                 self.add_channel(now, name, spec);
@@ -92,6 +97,13 @@ impl Peers {
     /// A command wants connections with these again.
     pub(in crate::agent) fn reopen(&mut self, mates: &[Name]) {
         self.shut.retain(|name, _| !mates.contains(name));
+    }
+
+    /// Somebody left one of the rooms that we share.
+    pub(in crate::agent) fn left_one(&mut self, now: Instant, name: &Name) {
+        if let Some(remote) = self.remotes.get_mut(name) {
+            remote.renew = Some(now + RENEW);
+        }
     }
 
     /// Somebody shares no room with us any more.
