@@ -4,8 +4,9 @@ use super::{Request, Response};
 
 /// Every path, what it is, and in a few words for whom: the page and the 404 list it.
 pub const ENDPOINTS: &[(&str, Route, &str)] = &[
-    ("/", Route::Page, "this page"),
-    ("/style.css", Route::Style, "how this page looks"),
+    ("/", Route::Page, "the page: calls from a browser"),
+    ("/endpoints", Route::Endpoints, "this list"),
+    ("/style.css", Route::Style, "how the page looks"),
     ("/ws", Route::Any, "WebSocket: every protocol, told apart by the first message"),
     ("/v1", Route::Own, "WebSocket: enishi.v1"),
     ("/register", Route::Register, "WebSocket: Tony Bai's answering peers"),
@@ -23,6 +24,8 @@ pub const ENDPOINTS: &[(&str, Route, &str)] = &[
 pub enum Route {
     /// `/`: a page for people.
     Page,
+    /// `/endpoints`: this table and how to begin, for people.
+    Endpoints,
     /// `/style.css`: how it looks.
     Style,
     /// `/livez`: the loop turns.
