@@ -57,7 +57,7 @@ export class Call {
     this.#controls();
     this.#showServer();
     this.#count();
-    this.#openPanel(matchMedia('(min-width: 64rem)').matches ? 'chat' : null);
+    this.#openPanel(matchMedia('(min-width: 64rem)').matches ? 'chat' : null, false);
     if (this.#people.size === 0) showNote(t('alone'));
     this.#every(200, () => this.#listen());
     this.#every(500, () => this.#showServer());
@@ -128,7 +128,8 @@ export class Call {
     peer.on('open', channel => channel.label === PAGE_LABEL && this.#introduce(peer));
     this.#introduce(peer);
     this.#showPeer(person);
-    this.#happened(t('joined', { name }));
+    // A page tells its name at once.
+    setTimeout(() => this.#people.has(peer.id) && this.#happened(t('joined', { name: person.name })), person.isPage ? 1000 : 0);
     this.#count();
   }
 
@@ -352,7 +353,7 @@ export class Call {
   }
 
   /** One panel at a time. */
-  #openPanel(name) {
+  #openPanel(name, focus = true) {
     for (const panel of ['chat', 'stats']) {
       by(panel).hidden = panel !== name;
       by(`${panel}-toggle`).setAttribute('aria-pressed', String(panel === name));
@@ -362,7 +363,7 @@ export class Call {
     this.#unread = 0;
     by('unread').hidden = true;
     by('chat-log').scrollTop = by('chat-log').scrollHeight;
-    if (matchMedia('(pointer: fine)').matches) by('chat-input').focus({ preventScroll: true });
+    if (focus && matchMedia('(pointer: fine)').matches) by('chat-input').focus({ preventScroll: true });
   }
 
   #invite() {

@@ -47,7 +47,7 @@ export class Tile {
     this.state = foot.appendChild(make('span', 'tile-state'));
     this.retry = make('button', 'tile-retry');
     Object.assign(this.retry, { type: 'button', hidden: true, onclick: onRetry });
-    this.element.append(this.video, avatar, foot, this.retry);
+    this.element.append(this.video, avatar, foot, ...(self ? [] : [this.retry]));
     tiles.add(this);
     grid.append(this.element);
     layout();
@@ -142,6 +142,7 @@ function layout() {
     if (size > best.size + 1) best = { columns, size };
   }
   grid.style.setProperty('--columns', best.columns);
+  grid.style.setProperty('--rows', Math.max(1, Math.ceil(count / best.columns)));
 }
 new ResizeObserver(layout).observe(grid);
 
