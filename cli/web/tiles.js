@@ -45,7 +45,7 @@ export class Tile {
     const foot = make('div', 'tile-foot');
     this.name = foot.appendChild(make('span', 'tile-name'));
     this.state = foot.appendChild(make('span', 'tile-state'));
-    this.retry = make('button', 'tile-retry');
+    this.retry = make('button', 'tile-retry primary');
     Object.assign(this.retry, { type: 'button', hidden: true, onclick: onRetry });
     this.element.append(this.video, avatar, foot, ...(self ? [] : [this.retry]));
     tiles.add(this);

@@ -117,7 +117,7 @@ pub fn json<T: Serialize>(data: &T) -> Response {
     }
 }
 
-/// The answer to `GET /style.css`.
+/// The answer to `GET /endpoints.css`.
 pub fn style() -> Response {
     Response::new(200, "text/css; charset=utf-8", STYLE).with("Cache-Control", "public, max-age=300")
 }
@@ -131,7 +131,7 @@ pub fn page(request: &Request, listeners: &[SocketAddr]) -> Response {
     let mut html = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>Enishi</title>\n<link rel=\"stylesheet\" href=\"/style.css\">\n</head>\n<body>\n<main>\n\
+         <title>Enishi</title>\n<link rel=\"stylesheet\" href=\"/endpoints.css\">\n</head>\n<body>\n<main>\n\
          <h1>Enishi <span lang=\"ja\">縁</span></h1>\n\
          <p>A signaling server: it brings WebRTC peers together, which then talk to each other directly.</p>\n\
          <h2>Begin</h2>\n<p>In two terminals:</p>\n\

@@ -6,7 +6,7 @@ use super::{Request, Response};
 pub const ENDPOINTS: &[(&str, Route, &str)] = &[
     ("/", Route::Page, "the page: calls from a browser"),
     ("/endpoints", Route::Endpoints, "this list"),
-    ("/style.css", Route::Style, "how the page looks"),
+    ("/endpoints.css", Route::Style, "how it looks"),
     ("/ws", Route::Any, "WebSocket: every protocol, told apart by the first message"),
     ("/v1", Route::Own, "WebSocket: enishi.v1"),
     ("/register", Route::Register, "WebSocket: Tony Bai's answering peers"),
@@ -26,7 +26,7 @@ pub enum Route {
     Page,
     /// `/endpoints`: this table and how to begin, for people.
     Endpoints,
-    /// `/style.css`: how it looks.
+    /// `/endpoints.css`: how it looks.
     Style,
     /// `/livez`: the loop turns.
     Live,
