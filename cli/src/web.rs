@@ -8,7 +8,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const TYPES: &str = "text/plain; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
-const FILES: [(&str, &str, &[u8]); 18] = [
+const FILES: [(&str, &str, &[u8]); 16] = [
     ("/", HTML, include_bytes!("../web/index.html")),
     ("/style.css", CSS, include_bytes!("../web/style.css")),
     ("/icon.svg", SVG, include_bytes!("../web/icon.svg")),
@@ -16,9 +16,7 @@ const FILES: [(&str, &str, &[u8]); 18] = [
     ("/enishi.d.ts", TYPES, include_bytes!("../web/enishi.d.ts")),
     ("/page.js", SCRIPT, include_bytes!("../web/page.js")),
     ("/call.js", SCRIPT, include_bytes!("../web/call.js")),
-    ("/chat.js", SCRIPT, include_bytes!("../web/chat.js")),
     ("/files.js", SCRIPT, include_bytes!("../web/files.js")),
-    ("/me.js", SCRIPT, include_bytes!("../web/me.js")),
     ("/media.js", SCRIPT, include_bytes!("../web/media.js")),
     ("/qr.js", SCRIPT, include_bytes!("../web/qr.js")),
     ("/record.js", SCRIPT, include_bytes!("../web/record.js")),

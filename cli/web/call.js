@@ -1,14 +1,13 @@
 // A call: the people in a room, their tiles, what they say, and the controls below.
 import { Client } from './enishi.js';
-import { append, clearChat, showMessage, showNote } from './chat.js';
 import { FILE_LABEL, receiveFile, sendFile, transfersRunning } from './files.js';
-import { me, media, trackOf } from './me.js';
+import { me, media, trackOf } from './media.js';
 import { qrSvg } from './qr.js';
 import { canRecord, Recording } from './record.js';
 import { Statistics } from './stats.js';
 import { knows, t } from './texts.js';
 import { playAll, Tile } from './tiles.js';
-import { announce, by, copy, toast } from './ui.js';
+import { announce, by, copy, make, showMessage, showNote, toast } from './ui.js';
 
 /** Where pages tell each other names, mutes and shares. */
 const PAGE_LABEL = 'enishi.page';
@@ -45,7 +44,7 @@ export class Call {
   begin() {
     const { client } = this;
     window.enishi = { client, room: this.room };
-    clearChat();
+    by('chat-log').replaceChildren();
     this.tile = new Tile({ id: client.id, self: true });
     this.tile.setName(t('you', { name: me.name || t('guest') }));
     this.tile.setState('connected', null, '');
@@ -279,7 +278,7 @@ export class Call {
   #offered(person, channel) {
     const { peer } = person;
     receiveFile(peer, channel, () => person.name, transfer => {
-      announce(t('file.in.offered', { name: person.name, size: transfer.title }));
+      announce(t('file.in', { name: person.name, size: transfer.title }));
       if (by('chat').hidden) this.#openPanel('chat');
       transfer.element.querySelector('.accept').focus({ preventScroll: true });
     });
@@ -399,17 +398,12 @@ export class Call {
     button.setAttribute('aria-pressed', 'false');
     by('record-state').hidden = true;
     const file = await recording.stop(this.name);
-    const link = document.createElement('a');
-    Object.assign(link, { href: URL.createObjectURL(file), download: file.name, textContent: file.name, id: 'recording-link' });
     by('recording-link')?.removeAttribute('id');
-    toast(t('recorded'), link);
-    const note = document.createElement('p');
-    note.className = 'note';
-    const again = link.cloneNode(true);
-    again.removeAttribute('id');
-    note.append(t('recorded'), again);
-    append(note);
-    link.click();
+    const link = () => Object.assign(make('a', '', {}, file.name), { href: URL.createObjectURL(file), download: file.name });
+    const first = Object.assign(link(), { id: 'recording-link' });
+    showNote(t('recorded'), first);
+    toast(t('recorded'), link());
+    first.click();
   }
 
   // Sound and picture.
@@ -433,7 +427,7 @@ export class Call {
         if (sender.track?.kind !== 'video') continue;
         const parameters = sender.getParameters();
         if (!parameters.encodings?.length || parameters.encodings[0].maxBitrate === most) continue;
-        parameters.encodings[0].maxBitrate = most;
+        Object.assign(parameters.encodings[0], { maxBitrate: most, scaleResolutionDownBy: others > 2 && !me.screen ? 2 : 1 });
         sender.setParameters(parameters).catch(() => {});
       }
     }

@@ -8,8 +8,7 @@
 //
 // Either side may say {"type":"cancel"} or just close the channel.
 import { t } from './texts.js';
-import { make } from './tiles.js';
-import { append } from './chat.js';
+import { append, make } from './ui.js';
 import { Sha256 } from './sha256.js';
 
 export const FILE_LABEL = 'enishi.file';
@@ -209,17 +208,13 @@ class Transfer {
 
   #show(peerId) {
     this.element = make('section', 'transfer', { file: this.title, direction: this.out ? 'out' : 'in', peer: peerId });
-    const title = document.createElement('strong');
-    title.dir = 'auto';
-    title.textContent = this.title;
-    this.line = document.createElement('span');
-    this.bar = Object.assign(document.createElement('progress'), { max: 1, value: 0, className: 'progress' });
+    const title = Object.assign(make('strong', '', {}, this.title), { dir: 'auto' });
+    this.line = make('span');
+    this.bar = Object.assign(make('progress', 'progress'), { max: 1, value: 0 });
     this.bar.setAttribute('aria-label', this.title);
     this.buttons = make('div', 'buttons');
-    for (const [name, text] of [['accept', 'accept'], ['decline', 'decline'], ['cancel', 'cancel']]) {
-      const button = make('button', `${name} soft`);
-      Object.assign(button, { type: 'button', textContent: t(text), onclick: () => this[name]() });
-      this.buttons.append(button);
+    for (const name of ['accept', 'decline', 'cancel']) {
+      this.buttons.append(Object.assign(make('button', `${name} soft`, {}, t(name)), { type: 'button', onclick: () => this[name]() }));
     }
     this.element.append(title, this.line, this.bar, this.buttons);
     append(this.element);
@@ -233,7 +228,7 @@ class Transfer {
     this.#shownAt = time;
     this.bar.value = this.size ? this.#moved / this.size : 1;
     const values = { name: this.name, size: bytesText(this.size), moved: bytesText(this.#moved), speed: bytesText((this.#moved / (time - this.#began)) * 1000 || 0) };
-    this.line.textContent = t(`file.${this.out ? 'out' : 'in'}.${this.state}`, values);
+    this.line.textContent = t(`file.${this.state === 'offered' ? (this.out ? 'out' : 'in') : this.state}`, values);
   }
 }
 

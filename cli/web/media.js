@@ -1,49 +1,113 @@
-// Cameras, microphones and how loud they are.
+// One's own devices: what is open, what is chosen, how loud it is, and what others get of it.
+import { stored } from './texts.js';
 
-/** What keeps us from a device: `insecure`, `denied`, `none`, `busy` or `other`. */
-export function problemOf(error) {
-  if (!window.isSecureContext || !navigator.mediaDevices) return 'insecure';
-  const problems = { NotAllowedError: 'denied', SecurityError: 'denied', NotFoundError: 'none', OverconstrainedError: 'none', NotReadableError: 'busy', AbortError: 'busy' };
-  return problems[error?.name] ?? 'other';
+export const me = {
+  name: '',
+  mic: null,
+  camera: null,
+  screen: null,
+  micOn: true,
+  facing: 'user',
+  /** What is in the way of a device: `insecure`, `denied`, `none`, `busy` or `other`. */
+  problem: null,
+  level: null,
+  /** Called with the kind of a track that is another one, and after all that shows in the controls. */
+  onTrack: () => {},
+  onChange: () => {},
+};
+
+const PROBLEMS = { NotAllowedError: 'denied', SecurityError: 'denied', NotFoundError: 'none', OverconstrainedError: 'none', NotReadableError: 'busy', AbortError: 'busy' };
+const devices = navigator.mediaDevices;
+
+/** What others see and hear. */
+export function media() {
+  return { mic: Boolean(me.mic && me.micOn), camera: Boolean(trackOf('video')), sharing: Boolean(me.screen) };
 }
 
-/** Opens what there is: both, or the one that works. Gives the tracks and what was in the way. */
-export async function openDevices({ audio, video }) {
-  const found = { audio: null, video: null, problem: null };
-  if (!window.isSecureContext || !navigator.mediaDevices) return { ...found, problem: 'insecure' };
-  const take = async wish => {
-    const stream = await navigator.mediaDevices.getUserMedia(wish);
-    found.audio ??= stream.getAudioTracks()[0] ?? null;
-    found.video ??= stream.getVideoTracks()[0] ?? null;
+export function trackOf(kind) {
+  return kind === 'audio' ? me.mic : me.screen ?? me.camera;
+}
+
+/** Opens what is wanted, or what there is of it. */
+export async function turnOn({ audio = false, video = false }) {
+  const chosen = kind => stored(`enishi.${kind}`) && { deviceId: { ideal: stored(`enishi.${kind}`) } };
+  const facing = me.facing !== 'user' && { facingMode: me.facing };
+  const wishes = {
+    ...(audio && { audio: { echoCancellation: true, noiseSuppression: true, ...chosen('audioinput') } }),
+    ...(video && { video: { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { max: 30 }, ...(facing || chosen('videoinput')) } }),
   };
-  const wishes = { ...(audio && { audio: audioWish(audio) }), ...(video && { video: videoWish(video) }) };
-  try {
-    await take(wishes);
-  } catch (error) {
-    found.problem = problemOf(error);
-    // Together they fail if one of them is missing.
-    if (audio && video) {
-      for (const kind of ['audio', 'video']) {
-        await take({ [kind]: wishes[kind] }).catch(alone => (found.problem = problemOf(alone)));
-      }
-    }
+  const take = async wish => {
+    for (const track of (await devices.getUserMedia(wish)).getTracks()) use(track.kind === 'audio' ? 'mic' : 'camera', track);
+  };
+  const failed = error => (me.problem = PROBLEMS[error.name] ?? 'other');
+  me.problem = null;
+  if (!window.isSecureContext || !devices) me.problem = 'insecure';
+  else {
+    await take(wishes).catch(async error => {
+      failed(error);
+      // Together they fail if one of them is missing.
+      if (audio && video) for (const kind of ['audio', 'video']) await take({ [kind]: wishes[kind] }).catch(failed);
+    });
   }
-  return found;
+  me.onChange();
 }
 
-function audioWish({ deviceId } = {}) {
-  return { echoCancellation: true, noiseSuppression: true, autoGainControl: true, ...(deviceId && { deviceId: { ideal: deviceId } }) };
+function use(slot, track) {
+  me[slot]?.stop();
+  me[slot] = track;
+  if (track) track.onended = () => me[slot] === track && use(slot, null);
+  if (slot === 'mic') {
+    me.level?.stop();
+    me.level = track && new Level(track);
+    if (track) track.enabled = me.micOn;
+  }
+  me.onTrack(slot === 'mic' ? 'audio' : 'video');
+  me.onChange();
 }
 
-function videoWish({ deviceId, facingMode } = {}) {
-  const size = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30, max: 30 } };
-  return { ...size, ...(deviceId && { deviceId: { ideal: deviceId } }), ...(facingMode && { facingMode }) };
+/** The microphone stays open while it is muted, so that it comes back at once. */
+export async function toggleMic() {
+  me.micOn = !(me.mic && me.micOn);
+  if (!me.mic) return turnOn({ audio: true });
+  me.mic.enabled = me.micOn;
+  me.onChange();
 }
 
-/** The devices of a kind (`audioinput`, `videoinput`, `audiooutput`) that can be chosen. */
-export async function listDevices(kind) {
-  const all = (await navigator.mediaDevices?.enumerateDevices?.()) ?? [];
-  return all.filter(device => device.kind === kind && device.deviceId);
+/** A camera that is off is closed, so that its light goes out. */
+export async function toggleCamera() {
+  if (me.camera) use('camera', null);
+  else await turnOn({ video: true });
+}
+
+/** Between the front and the back of a phone. */
+export async function flipCamera() {
+  me.facing = me.facing === 'user' ? 'environment' : 'user';
+  use('camera', null);
+  await turnOn({ video: true });
+}
+
+/** Shows the screen in place of the camera until it is called again, or the browser's own bar ends it. */
+export async function toggleScreen() {
+  if (me.screen) return use('screen', null);
+  const [track] = (await devices.getDisplayMedia({ video: { frameRate: { max: 30 } } })).getVideoTracks();
+  track.contentHint = 'detail';
+  use('screen', track);
+}
+
+/** Lets a device be chosen; gives how many there are. */
+export async function fillPicker(select, kind, unnamed, onChoice) {
+  const all = (await devices?.enumerateDevices?.().catch(() => [])) ?? [];
+  const found = all.filter(device => device.kind === kind && device.deviceId);
+  const options = found.map(({ deviceId, label }, at) => new Option(label || `${unnamed} ${at + 1}`, deviceId));
+  select.replaceChildren(...(options.length ? options : [new Option(unnamed, '')]));
+  const now = { audioinput: me.mic, videoinput: me.camera }[kind]?.getSettings().deviceId ?? stored(`enishi.${kind}`);
+  if (found.some(({ deviceId }) => deviceId === now)) select.value = now;
+  select.disabled = !found.length;
+  select.onchange = () => {
+    stored(`enishi.${kind}`, select.value);
+    onChoice(select.value);
+  };
+  return found.length;
 }
 
 let context = null;
@@ -52,31 +116,25 @@ let context = null;
 export function audioContext() {
   if (!context) {
     context = new AudioContext();
-    const wake = () => context.resume().catch(() => {});
-    for (const type of ['pointerdown', 'keydown']) addEventListener(type, wake, { capture: true });
-    wake();
+    for (const type of ['pointerdown', 'keydown']) addEventListener(type, () => context.resume(), { capture: true });
   }
   return context;
 }
 
-/** Measures a track, 0 to 1; `stop` ends it. */
-export class Level {
-  #source;
-  #analyser;
-  #samples;
+/** Measures a track, 0 to 1. */
+class Level {
+  #source = null;
+  #analyser = new AnalyserNode(audioContext(), { fftSize: 1024 });
+  #samples = new Float32Array(1024);
 
   constructor(track) {
-    const audio = audioContext();
-    this.#source = audio.createMediaStreamSource(new MediaStream([track]));
-    this.#analyser = new AnalyserNode(audio, { fftSize: 1024 });
-    this.#samples = new Float32Array(1024);
+    this.#source = audioContext().createMediaStreamSource(new MediaStream([track]));
     this.#source.connect(this.#analyser);
   }
 
   get value() {
     this.#analyser.getFloatTimeDomainData(this.#samples);
-    const sum = this.#samples.reduce((all, sample) => all + sample * sample, 0);
-    return Math.sqrt(sum / this.#samples.length);
+    return Math.sqrt(this.#samples.reduce((sum, sample) => sum + sample * sample, 0) / this.#samples.length);
   }
 
   stop() {
@@ -86,5 +144,5 @@ export class Level {
 
 /** Loudness for a meter: speech fills about two thirds. */
 export function meterOf(level) {
-  return level <= 0.001 ? 0 : Math.min(1, Math.max(0, (20 * Math.log10(level) + 60) / 60));
+  return level > 0.001 ? Math.min(1, (20 * Math.log10(level) + 60) / 60) : 0;
 }

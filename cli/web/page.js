@@ -1,8 +1,7 @@
 // The page: the lobby, and the way from there into a room and back.
 import { Call } from './call.js';
 import { knows, preferredLanguage, setLanguage, stored, t } from './texts.js';
-import { canShare, endScreen, fillPicker, flipCamera, me, media, toggleCamera, toggleMic, toggleScreen, turnOn } from './me.js';
-import { meterOf } from './media.js';
+import { fillPicker, flipCamera, me, media, meterOf, toggleCamera, toggleMic, toggleScreen, turnOn } from './media.js';
 import { setSpeaker } from './tiles.js';
 import { by, copy, toast } from './ui.js';
 
@@ -39,9 +38,10 @@ function showTexts() {
 }
 
 async function fillPickers() {
-  await fillPicker(by('camera-select'), 'videoinput', () => me.camera && turnOn({ video: true }), t('defaultDevice'));
-  await fillPicker(by('mic-select'), 'audioinput', () => me.mic && turnOn({ audio: true }), t('defaultDevice'));
-  const speakers = await fillPicker(by('speaker-select'), 'audiooutput', setSpeaker, t('defaultDevice'));
+  const unnamed = t('defaultDevice');
+  await fillPicker(by('camera-select'), 'videoinput', unnamed, () => me.camera && turnOn({ video: true }));
+  await fillPicker(by('mic-select'), 'audioinput', unnamed, () => me.mic && turnOn({ audio: true }));
+  const speakers = await fillPicker(by('speaker-select'), 'audiooutput', unnamed, setSpeaker);
   by('speaker-picker').hidden = !speakers || !HTMLMediaElement.prototype.setSinkId;
 }
 
@@ -52,7 +52,7 @@ function showDevices() {
   for (const id of ['mic', 'preview-mic']) press(id, mic);
   for (const id of ['camera', 'preview-camera']) press(id, Boolean(me.camera));
   press('share-screen', sharing);
-  by('share-screen').hidden = !canShare();
+  by('share-screen').hidden = !navigator.mediaDevices?.getDisplayMedia;
   by('flip').hidden = !(me.camera && matchMedia('(pointer: coarse)').matches && by('camera-select').options.length > 1);
   const preview = by('preview');
   if (preview.srcObject?.getTracks()[0] !== me.camera) preview.srcObject = me.camera && new MediaStream([me.camera]);
@@ -73,9 +73,7 @@ function showDevices() {
 /** Tries a device switch, and says where a person looks what keeps it from working. */
 function attempt(action) {
   return async () => {
-    me.problem = null;
     await action();
-    showDevices();
     if (me.problem && call) toast(t(`problem.${me.problem}`).replace('|', ''));
   };
 }
@@ -138,7 +136,7 @@ function leave(why) {
   call?.close();
   call = null;
   delete window.enishi;
-  endScreen();
+  if (me.screen) toggleScreen();
   show('lobby');
   showDevices();
   showError(why ?? '');

@@ -1,6 +1,6 @@
 // The drawer: numbers and a small graph for each person, and the report for who is asked to help.
 import { t } from './texts.js';
-import { make } from './tiles.js';
+import { make } from './ui.js';
 
 /** What the graphs show, in seconds. */
 const HISTORY = 60;
@@ -70,7 +70,7 @@ export class Statistics {
 
   #add(peer) {
     const element = make('section', 'stats-peer', { peer: peer.id });
-    const [title, canvas, numbers] = ['h3', 'canvas', 'dl'].map(tag => document.createElement(tag));
+    const [title, canvas, numbers] = ['h3', 'canvas', 'dl'].map(tag => make(tag));
     canvas.setAttribute('role', 'img');
     element.append(title, canvas, numbers);
     list.append(element);
@@ -80,11 +80,8 @@ export class Statistics {
   }
 
   #show(peer, row, sample) {
-    const path = document.createElement('span');
-    path.textContent = [peer.path && t(peer.path), sample.local && `${sample.local} → ${sample.remote}`, sample.protocol].filter(Boolean).join(' · ');
-    const name = document.createElement('bdi');
-    name.textContent = this.nameOf(peer);
-    row.title.replaceChildren(name, path);
+    const path = [peer.path && t(peer.path), sample.local && `${sample.local} → ${sample.remote}`, sample.protocol].filter(Boolean);
+    row.title.replaceChildren(make('bdi', '', {}, this.nameOf(peer)), make('span', '', {}, path.join(' · ')));
     const numbers = {
       rtt: sample.rtt === null ? '–' : `${sample.rtt} ms`,
       loss: `${sample.loss} %`,
@@ -93,11 +90,7 @@ export class Statistics {
       fps: sample.fps === null ? '–' : String(Math.round(sample.fps)),
       picture: sample.width ? `${sample.width}×${sample.height}` : '–',
     };
-    row.numbers.replaceChildren(...Object.entries(numbers).flatMap(([key, value]) => {
-      const [term, description] = ['dt', 'dd'].map(tag => document.createElement(tag));
-      [term.textContent, description.textContent] = [t(key), value];
-      return [term, description];
-    }));
+    row.numbers.replaceChildren(...Object.entries(numbers).flatMap(([key, value]) => [make('dt', '', {}, t(key)), make('dd', '', {}, value)]));
     row.canvas.setAttribute('aria-label', Object.entries(numbers).map(([key, value]) => `${t(key)} ${value}`).join(', '));
     draw(row.canvas, row.history);
   }

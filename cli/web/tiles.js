@@ -1,10 +1,11 @@
 // The grid: one tile for each person, sized so that all fit.
 import { t } from './texts.js';
+import { by, make } from './ui.js';
 
 /** Louder than this counts as speech, and for how long after, in ms. */
 const SPEECH = 0.012, SPEECH_HOLD_MS = 700;
 
-const grid = document.getElementById('grid');
+const grid = by('grid');
 const tiles = new Set();
 let sink = null;
 
@@ -35,18 +36,16 @@ export class Tile {
     this.stream = new MediaStream();
     this.element = make('article', 'tile', { peer: id, mic: 'on', camera: 'off', state: 'connecting' });
     if (self) this.element.dataset.self = '';
-    this.video = document.createElement('video');
-    Object.assign(this.video, { autoplay: true, playsInline: true, muted: self, srcObject: this.stream });
+    this.video = Object.assign(make('video'), { autoplay: true, playsInline: true, muted: self, srcObject: this.stream });
     this.video.addEventListener('resize', () => this.#shape());
     if (sink && !self) this.video.setSinkId?.(sink).catch(() => {});
     const avatar = make('div', 'avatar');
-    this.initial = avatar.appendChild(document.createElement('span'));
+    this.initial = avatar.appendChild(make('span'));
     avatar.setAttribute('aria-hidden', 'true');
     const foot = make('div', 'tile-foot');
     this.name = foot.appendChild(make('span', 'tile-name'));
     this.state = foot.appendChild(make('span', 'tile-state'));
-    this.retry = make('button', 'tile-retry primary');
-    Object.assign(this.retry, { type: 'button', hidden: true, onclick: onRetry });
+    this.retry = Object.assign(make('button', 'tile-retry primary'), { type: 'button', hidden: true, onclick: onRetry });
     this.element.append(this.video, avatar, foot, ...(self ? [] : [this.retry]));
     tiles.add(this);
     grid.append(this.element);
@@ -60,9 +59,7 @@ export class Tile {
     const use = document.createElementNS('http://www.w3.org/2000/svg', 'use');
     use.setAttribute('href', '#i-mic');
     icon.append(use);
-    const text = document.createElement('bdi');
-    text.textContent = name;
-    this.name.replaceChildren(icon, text);
+    this.name.replaceChildren(icon, make('bdi', '', {}, name));
     this.initial.textContent = [...name.trim()][0]?.toUpperCase() ?? '·';
     const hue = [...this.id].reduce((sum, char) => (sum * 31 + char.codePointAt(0)) % 360, 7);
     this.element.style.setProperty('--hue', hue);
@@ -145,10 +142,3 @@ function layout() {
   grid.style.setProperty('--rows', Math.max(1, Math.ceil(count / best.columns)));
 }
 new ResizeObserver(layout).observe(grid);
-
-export function make(tag, className = '', data = {}) {
-  const element = document.createElement(tag);
-  element.className = className;
-  Object.assign(element.dataset, data);
-  return element;
-}

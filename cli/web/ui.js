@@ -1,7 +1,16 @@
-// What every part of the page needs.
+// What every part of the page needs, and the log of the chat. Whatever others wrote is text and stays text.
 import { t } from './texts.js';
 
+/** Older entries go, so that an evening of chatter does not fill the memory. */
+const MOST_ENTRIES = 500;
+
 export const by = id => document.getElementById(id);
+
+export function make(tag, className = '', data = {}, text = '') {
+  const element = Object.assign(document.createElement(tag), { className, textContent: text });
+  Object.assign(element.dataset, data);
+  return element;
+}
 
 /** Says it to who cannot see it. */
 export function announce(text) {
@@ -10,8 +19,7 @@ export function announce(text) {
 
 /** A message that goes by itself. */
 export function toast(...content) {
-  const element = document.createElement('p');
-  element.className = 'toast';
+  const element = make('p', 'toast');
   element.append(...content);
   by('toasts').append(element);
   setTimeout(() => element.remove(), content.length > 1 ? 60000 : 5000);
@@ -22,7 +30,7 @@ export async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    const area = Object.assign(document.createElement('textarea'), { value: text, className: 'unseen' });
+    const area = Object.assign(make('textarea', 'unseen'), { value: text });
     (document.querySelector('dialog[open]') ?? document.body).append(area);
     area.select();
     document.execCommand('copy');
@@ -30,4 +38,32 @@ export async function copy(text) {
   }
   announce(t('copied'));
   toast(t('copied'));
+}
+
+/** Shows a message; `via` is `channel` or `server`. */
+export function showMessage({ from, name, text, via, self = false }) {
+  const entry = make('article', 'message', { from, via, ...(self && { self: '' }) });
+  const [head, time] = [make('header'), make('time')];
+  const now = new Date();
+  time.dateTime = now.toISOString();
+  time.textContent = now.toLocaleTimeString(document.documentElement.lang, { hour: '2-digit', minute: '2-digit' });
+  head.append(make('bdi', '', {}, name), time);
+  entry.append(head, Object.assign(make('p', 'message-text', {}, text), { dir: 'auto' }));
+  append(entry);
+}
+
+/** Something that happened. */
+export function showNote(...content) {
+  const note = make('p', 'note');
+  note.append(...content);
+  append(note);
+}
+
+/** Adds to the log and keeps its end in sight, unless the reader looks at what was before. */
+export function append(entry) {
+  const log = by('chat-log');
+  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
+  log.append(entry);
+  while (log.childElementCount > MOST_ENTRIES) log.firstElementChild.remove();
+  if (atEnd) log.scrollTop = log.scrollHeight;
 }
