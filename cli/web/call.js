@@ -31,10 +31,11 @@ export class Call {
     this.client = new Client({ id: pageId(me.name), token, media: true });
   }
 
-  /** Resolves when we are in. */
-  async enter() {
-    await this.client.ready;
+  /** Resolves when we are in; `onWaiting` is called as often as the server was not reached. */
+  async enter(onWaiting) {
+    this.client.on('state', ({ state }) => state === 'waiting' && !this.tile && onWaiting());
     for (const kind of ['audio', 'video']) await this.client.setTrack(kind, trackOf(kind));
+    await this.client.ready;
     this.client.on('peer', peer => this.#meet(peer));
     this.room = await this.client.join(this.name);
     if (this.room.members.size >= MOST_PEOPLE) throw Object.assign(new Error(), { code: 'room-full' });
@@ -49,10 +50,10 @@ export class Call {
     this.tile.setName(t('you', { name: me.name || t('guest') }));
     this.tile.setState('connected', null, '');
     for (const peer of client.peers.values()) this.#meet(peer);
-    this.trackChanged('video');
+    ['audio', 'video'].forEach(kind => this.trackChanged(kind));
     this.mediaChanged();
     this.statistics = new Statistics(client, peer => this.#nameOf(peer.id));
-    this.#stops.push(client.on('state', () => this.#showServer()), client.on('data', data => this.#stray(data)));
+    this.#stops.push(client.on('state', () => announce(this.#showServer())), client.on('data', data => this.#stray(data)));
     this.#controls();
     this.#showServer();
     this.#count();
@@ -79,8 +80,7 @@ export class Call {
   /** One's own track of a kind is another one. */
   trackChanged(kind) {
     this.client.setTrack(kind, trackOf(kind));
-    if (kind === 'video') this.tile.setTrack('video', trackOf('video'));
-    else this.tile.setTrack('audio', trackOf('audio'));
+    this.tile.setTrack(kind, trackOf(kind));
     this.#tune();
   }
 
@@ -111,11 +111,9 @@ export class Call {
   #meet(peer) {
     // In the lobby nobody is shown yet; `begin` comes back to them.
     if (!this.tile || this.#people.has(peer.id)) return;
-    const name = this.#nameOf(peer.id);
-    const person = { peer, name, tiles: [], isPage: PAGE_ID.test(peer.id) };
+    const person = { peer, name: this.#nameOf(peer.id), tiles: [], isPage: PAGE_ID.test(peer.id) };
     this.#people.set(peer.id, person);
-    const tile = this.#addTile(person);
-    tile.setMedia({ mic: true, camera: false });
+    this.#addTile(person);
     for (const event of peer.tracks) this.#addTrack(person, event);
     peer.on('state', () => this.#showPeer(person));
     peer.on('track', event => this.#addTrack(person, event));
@@ -134,8 +132,7 @@ export class Call {
 
   #addTile(person) {
     const { peer } = person;
-    const onBlocked = () => (by('unmute-all').hidden = false);
-    const tile = new Tile({ id: peer.id, onRetry: () => peer.retry(), onBlocked });
+    const tile = new Tile({ id: peer.id, onRetry: () => peer.retry(), onBlocked: () => (by('unmute-all').hidden = false) });
     tile.setName(person.name);
     person.tiles.push(tile);
     return tile;
@@ -187,7 +184,7 @@ export class Call {
     const { peer } = person;
     const { state, path, why } = peer;
     if (state === 'closed') return this.#part(person);
-    const words = state === 'failed' ? t(`failed.${why}`) : state === 'connected' ? t(path ?? 'connected') : t(`${state}`);
+    const words = t(state === 'failed' ? `failed.${why}` : path ?? state);
     person.tiles.forEach((tile, index) => tile.setState(state, path, index ? '' : words, state === 'failed'));
     if (state === 'connected') {
       if (person.isPage && !peer.polite && !peer.channels.some(({ label }) => label === PAGE_LABEL)) peer.open(PAGE_LABEL);
@@ -214,8 +211,7 @@ export class Call {
   }
 
   #count() {
-    const count = this.#people.size + 1;
-    by('people-count').textContent = t('peopleCount', { n: count });
+    by('people-count').textContent = t('peopleCount', { n: this.#people.size + 1 });
   }
 
   /** Tells another page who we are. */
@@ -231,8 +227,7 @@ export class Call {
       person.name = name;
       person.tiles.forEach(tile => tile.setName(name));
     }
-    const [mic, camera, sharing] = ['mic', 'camera', 'sharing'].map(key => Boolean(told[key]));
-    person.media = { mic, camera, sharing };
+    person.media = { mic: Boolean(told.mic), camera: Boolean(told.camera), sharing: Boolean(told.sharing) };
     this.#showMedia(person);
   }
 
@@ -276,10 +271,9 @@ export class Call {
   }
 
   #offered(person, channel) {
-    const { peer } = person;
-    receiveFile(peer, channel, () => person.name, transfer => {
+    receiveFile(person.peer, channel, () => person.name, transfer => {
       announce(t('file.in', { name: person.name, size: transfer.title }));
-      if (by('chat').hidden) this.#openPanel('chat');
+      this.#openPanel('chat');
       transfer.element.querySelector('.accept').focus({ preventScroll: true });
     });
   }
@@ -302,12 +296,7 @@ export class Call {
     for (const panel of ['chat', 'stats']) {
       by(`${panel}-toggle`).onclick = () => this.#openPanel(by(panel).hidden ? panel : null);
     }
-    for (const button of document.querySelectorAll('[data-closes]')) {
-      button.onclick = () => {
-        this.#openPanel(null);
-        by(button.dataset.closes).focus();
-      };
-    }
+    for (const button of document.querySelectorAll('[data-closes]')) button.onclick = () => this.#openPanel(null);
     this.#listenTo(document, 'keydown', event => this.#key(event));
     by('record').disabled = !canRecord();
     by('record').title = canRecord() ? t('record') : t('recordNo');
@@ -320,19 +309,15 @@ export class Call {
       by('unmute-all').hidden = true;
       playAll();
     };
-    const files = event => [...(event.dataTransfer?.types ?? [])].includes('Files');
-    this.#listenTo(document, 'dragover', event => {
-      if (!files(event)) return;
+    const drag = (type, hidden, action) => this.#listenTo(document, type, event => {
+      if (!event.dataTransfer?.types.includes('Files')) return;
+      by('drop-hint').hidden = hidden;
       event.preventDefault();
-      by('drop-hint').hidden = false;
+      action?.([...event.dataTransfer.files]);
     });
-    this.#listenTo(document, 'dragleave', event => event.relatedTarget || (by('drop-hint').hidden = true));
-    this.#listenTo(document, 'drop', event => {
-      by('drop-hint').hidden = true;
-      if (!files(event)) return;
-      event.preventDefault();
-      this.#send([...event.dataTransfer.files]);
-    });
+    drag('dragover', false);
+    drag('dragleave', true);
+    drag('drop', true, files => this.#send(files));
     this.#listenTo(window, 'pagehide', () => this.client.close());
     this.#listenTo(window, 'pageshow', event => event.persisted && this.onLeft());
     this.#listenTo(window, 'beforeunload', event => {
@@ -358,6 +343,8 @@ export class Call {
       by(`${panel}-toggle`).setAttribute('aria-pressed', String(panel === name));
     }
     this.statistics.visible = name === 'stats';
+    // The focus does not stay in what is hidden.
+    if (!name && focus && document.activeElement?.closest('[hidden]')) by('chat-toggle').focus();
     if (name !== 'chat') return;
     this.#unread = 0;
     by('unread').hidden = true;
@@ -378,10 +365,10 @@ export class Call {
     const pill = by('server-state');
     const seconds = retryAt ? Math.max(0, Math.ceil((retryAt - Date.now()) / 1000)) : 0;
     const text = t(`server.${state}`, { n: seconds, why: knows(`why.${why}`) ? t(`why.${why}`) : why });
-    const words = pill.querySelector('span');
-    if (words.textContent !== text) words.textContent = text;
+    pill.querySelector('span').textContent = text;
     pill.dataset.state = state;
     by('server-retry').hidden = state === 'online' || state === 'connecting';
+    return text;
   }
 
   async #record() {

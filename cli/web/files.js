@@ -214,7 +214,7 @@ class Transfer {
     this.bar.setAttribute('aria-label', this.title);
     this.buttons = make('div', 'buttons');
     for (const name of ['accept', 'decline', 'cancel']) {
-      this.buttons.append(Object.assign(make('button', `${name} soft`, {}, t(name)), { type: 'button', onclick: () => this[name]() }));
+      this.buttons.append(Object.assign(make('button', `${name} soft`, {}, t(name)), { onclick: () => this[name]() }));
     }
     this.element.append(title, this.line, this.bar, this.buttons);
     append(this.element);

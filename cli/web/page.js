@@ -3,7 +3,7 @@ import { Call } from './call.js';
 import { knows, preferredLanguage, setLanguage, stored, t } from './texts.js';
 import { fillPicker, flipCamera, me, media, meterOf, toggleCamera, toggleMic, toggleScreen, turnOn } from './media.js';
 import { setSpeaker } from './tiles.js';
-import { by, copy, toast } from './ui.js';
+import { by, copy, icon, toast } from './ui.js';
 
 const ROOM = /^[A-Za-z0-9._~@:+-]{1,64}$/;
 let call = null;
@@ -97,7 +97,8 @@ async function join(event) {
   by('join').textContent = t('joining');
   const next = new Call({ room, token: by('token').value || undefined, onLeft: leave });
   try {
-    await next.enter();
+    await next.enter(() => showError(t('why.unreachable')));
+    showError('');
     call = next;
     location.hash = encodeURIComponent(room);
     show('room');
@@ -143,6 +144,7 @@ function leave(why) {
 }
 
 function start() {
+  for (const element of document.querySelectorAll('[data-icon]')) element.prepend(icon(element.dataset.icon));
   by('language').value = preferredLanguage();
   by('language').onchange = () => {
     stored('enishi.language', by('language').value);

@@ -1,5 +1,7 @@
 // QR codes (ISO/IEC 18004) for links: bytes, error correction level L, versions 1 to 5, so one block and 106 bytes.
 
+import { svg } from './ui.js';
+
 /** Data and correction codewords of each version. */
 const VERSIONS = [[19, 7], [34, 10], [55, 15], [80, 20], [108, 26]];
 
@@ -29,11 +31,10 @@ export function qr(text) {
 export function qrSvg(text) {
   const modules = qr(text);
   if (!modules) return null;
-  const [svg, path] = ['svg', 'path'].map(tag => document.createElementNS('http://www.w3.org/2000/svg', tag));
-  svg.setAttribute('viewBox', `-4 -4 ${modules.length + 8} ${modules.length + 8}`);
-  path.setAttribute('d', modules.flatMap((row, y) => row.map((dark, x) => (dark ? `M${x} ${y}h1v1h-1z` : ''))).join(''));
-  svg.append(path);
-  return svg;
+  const image = svg('svg', { viewBox: `-4 -4 ${modules.length + 8} ${modules.length + 8}` });
+  const squares = modules.flatMap((row, y) => row.map((dark, x) => (dark ? `M${x} ${y}h1v1h-1z` : '')));
+  image.append(svg('path', { d: squares.join('') }));
+  return image;
 }
 
 /** The remainder of a division by the product of x - 2^i. */

@@ -1,6 +1,6 @@
 // The grid: one tile for each person, sized so that all fit.
 import { t } from './texts.js';
-import { by, make } from './ui.js';
+import { by, icon, make } from './ui.js';
 
 /** Louder than this counts as speech, and for how long after, in ms. */
 const SPEECH = 0.012, SPEECH_HOLD_MS = 700;
@@ -34,8 +34,7 @@ export class Tile {
     this.self = self;
     this.onBlocked = onBlocked;
     this.stream = new MediaStream();
-    this.element = make('article', 'tile', { peer: id, mic: 'on', camera: 'off', state: 'connecting' });
-    if (self) this.element.dataset.self = '';
+    this.element = make('article', 'tile', { peer: id, mic: 'on', camera: 'off', state: 'connecting', ...(self && { self: '' }) });
     this.video = Object.assign(make('video'), { autoplay: true, playsInline: true, muted: self, srcObject: this.stream });
     this.video.addEventListener('resize', () => this.#shape());
     if (sink && !self) this.video.setSinkId?.(sink).catch(() => {});
@@ -45,7 +44,7 @@ export class Tile {
     const foot = make('div', 'tile-foot');
     this.name = foot.appendChild(make('span', 'tile-name'));
     this.state = foot.appendChild(make('span', 'tile-state'));
-    this.retry = Object.assign(make('button', 'tile-retry primary'), { type: 'button', hidden: true, onclick: onRetry });
+    this.retry = Object.assign(make('button', 'tile-retry primary'), { hidden: true, onclick: onRetry });
     this.element.append(this.video, avatar, foot, ...(self ? [] : [this.retry]));
     tiles.add(this);
     grid.append(this.element);
@@ -54,12 +53,7 @@ export class Tile {
 
   setName(name) {
     this.label = name;
-    const icon = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
-    icon.setAttribute('aria-hidden', 'true');
-    const use = document.createElementNS('http://www.w3.org/2000/svg', 'use');
-    use.setAttribute('href', '#i-mic');
-    icon.append(use);
-    this.name.replaceChildren(icon, make('bdi', '', {}, name));
+    this.name.replaceChildren(icon('mic'), make('bdi', '', {}, name));
     this.initial.textContent = [...name.trim()][0]?.toUpperCase() ?? '·';
     const hue = [...this.id].reduce((sum, char) => (sum * 31 + char.codePointAt(0)) % 360, 7);
     this.element.style.setProperty('--hue', hue);
@@ -83,8 +77,7 @@ export class Tile {
     const { dataset } = this.element;
     if (mic !== undefined) dataset.mic = mic ? 'on' : 'off';
     if (camera !== undefined) dataset.camera = camera ? 'on' : 'off';
-    if (sharing) dataset.sharing = '';
-    else if (sharing !== undefined) delete dataset.sharing;
+    if (sharing !== undefined) this.element.toggleAttribute('data-sharing', sharing);
     this.video.classList.toggle('mirror', this.self && !('sharing' in dataset) && !this.rear);
     this.describe();
   }
@@ -105,8 +98,7 @@ export class Tile {
   hear(level) {
     const now = performance.now();
     if (level > SPEECH) this.#spokeAt = now;
-    const speaks = this.#spokeAt > 0 && now - this.#spokeAt < SPEECH_HOLD_MS;
-    if (speaks !== 'speaking' in this.element.dataset) this.element.toggleAttribute('data-speaking', speaks);
+    this.element.toggleAttribute('data-speaking', this.#spokeAt > 0 && now - this.#spokeAt < SPEECH_HOLD_MS);
   }
 
   /** What a screen reader says of it. */

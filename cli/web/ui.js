@@ -12,6 +12,19 @@ export function make(tag, className = '', data = {}, text = '') {
   return element;
 }
 
+export function svg(tag, attributes) {
+  const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return element;
+}
+
+/** One of the symbols at the end of the page. */
+export function icon(name) {
+  const element = svg('svg', { 'aria-hidden': true });
+  element.append(svg('use', { href: `#i-${name}` }));
+  return element;
+}
+
 /** Says it to who cannot see it. */
 export function announce(text) {
   by('announcer').textContent = text;
