@@ -3,7 +3,7 @@ import { Client } from './enishi.js';
 import { FILE_LABEL, receiveFile, sendFile, transfersRunning } from './files.js';
 import { me, media, trackOf } from './media.js';
 import { qrSvg } from './qr.js';
-import { canRecord, Recording } from './record.js';
+import { Recording, recordingType } from './record.js';
 import { Statistics } from './stats.js';
 import { knows, t } from './texts.js';
 import { playAll, Tile } from './tiles.js';
@@ -298,8 +298,8 @@ export class Call {
     }
     for (const button of document.querySelectorAll('[data-closes]')) button.onclick = () => this.#openPanel(null);
     this.#listenTo(document, 'keydown', event => this.#key(event));
-    by('record').disabled = !canRecord();
-    by('record').title = canRecord() ? t('record') : t('recordNo');
+    by('record').disabled = !recordingType;
+    if (!recordingType) by('record').title = t('recordNo');
     by('record').onclick = () => this.#record();
     by('copy-diagnostics').onclick = () => copy(this.statistics.report({ media: media(), secure: isSecureContext }));
     by('server-retry').onclick = () => this.client.retry();
@@ -388,8 +388,8 @@ export class Call {
     by('recording-link')?.removeAttribute('id');
     const link = () => Object.assign(make('a', '', {}, file.name), { href: URL.createObjectURL(file), download: file.name });
     const first = Object.assign(link(), { id: 'recording-link' });
-    showNote(t('recorded'), first);
-    toast(t('recorded'), link());
+    showNote(t('recorded'), ' ', first);
+    toast(t('recorded'), ' ', link());
     first.click();
   }
 
@@ -429,8 +429,5 @@ function pageId(name) {
 }
 
 function clock(ms) {
-  const seconds = Math.floor(ms / 1000);
-  const two = number => String(number).padStart(2, '0');
-  const hours = Math.floor(seconds / 3600);
-  return `${hours ? `${hours}:` : ''}${hours ? two(Math.floor(seconds / 60) % 60) : Math.floor(seconds / 60)}:${two(seconds % 60)}`;
+  return new Date(ms).toISOString().slice(ms < 3_600_000 ? 14 : 11, 19);
 }

@@ -62,7 +62,7 @@ function showDevices() {
   notice.hidden = !me.problem;
   if (me.problem) {
     notice.dataset.problem = me.problem;
-    const [what, how] = t(`problem.${me.problem}`).split('|');
+    const [what, how] = t(`problem.${me.problem}`).split('¦');
     notice.querySelector('strong').textContent = what;
     notice.querySelector('span').textContent = how;
     by('device-retry').hidden = me.problem === 'insecure';
@@ -74,7 +74,7 @@ function showDevices() {
 function attempt(action) {
   return async () => {
     await action();
-    if (me.problem && call) toast(t(`problem.${me.problem}`).replace('|', ''));
+    if (me.problem && call) toast(t(`problem.${me.problem}`).replace('¦', ' '));
   };
 }
 
@@ -163,15 +163,10 @@ function start() {
   for (const id of ['camera', 'preview-camera']) by(id).onclick = attempt(toggleCamera);
   by('flip').onclick = attempt(flipCamera);
   by('device-retry').onclick = attempt(() => turnOn({ audio: !me.mic, video: !me.camera }));
-  by('share-screen').onclick = async () => {
-    try {
-      await toggleScreen();
-      toast(t(me.screen ? 'sharing' : 'sharingEnded'));
-    } catch (error) {
-      // The person closed the browser's dialog.
-      if (error.name !== 'NotAllowedError') toast(t('shareFailed'));
-    }
-  };
+  by('share-screen').onclick = () => toggleScreen().catch(error => {
+    // Else the person closed the browser's dialog.
+    if (error.name !== 'NotAllowedError') toast(t('shareFailed'));
+  });
   by('leave').onclick = () => leave();
   for (const button of document.querySelectorAll('[data-copy]')) {
     button.onclick = () => copy(by(button.dataset.copy).textContent);
