@@ -7,7 +7,7 @@ import { Recording, recordingType } from './record.js';
 import { Statistics } from './stats.js';
 import { knows, t } from './texts.js';
 import { playAll, Tile } from './tiles.js';
-import { announce, by, copy, make, showMessage, showNote, toast } from './ui.js';
+import { announce, by, copy, isLocal, make, plain, press, showMessage, showNote, toast } from './ui.js';
 
 /** Where pages tell each other names, mutes and shares. */
 const PAGE_LABEL = 'enishi.page';
@@ -73,7 +73,7 @@ export class Call {
     this.#people.clear();
     this.tile?.remove();
     by('record-state').hidden = true;
-    by('record').setAttribute('aria-pressed', 'false');
+    press('record', false);
     by('invite-dialog').close();
   }
 
@@ -97,9 +97,9 @@ export class Call {
     this.#stops.push(() => clearInterval(timer));
   }
 
-  #listenTo(target, type, listener) {
-    target.addEventListener(type, listener);
-    this.#stops.push(() => target.removeEventListener(type, listener));
+  #listenTo(type, listener) {
+    addEventListener(type, listener);
+    this.#stops.push(() => removeEventListener(type, listener));
   }
 
   #nameOf(id) {
@@ -190,11 +190,9 @@ export class Call {
       if (person.isPage && !peer.polite && !peer.channels.some(({ label }) => label === PAGE_LABEL)) peer.open(PAGE_LABEL);
       this.#tune();
     }
-    if (person.shown !== state && (state === 'failed' || state === 'reconnecting' || person.shown === 'reconnecting')) {
-      announce(`${person.name}: ${words}`);
-    }
+    const isNews = person.shown !== state && [state, person.shown].some(one => one === 'failed' || one === 'reconnecting');
+    if (isNews) announce(`${person.name}: ${words}`);
     person.shown = state;
-    this.#count();
   }
 
   #part(person) {
@@ -222,7 +220,7 @@ export class Call {
 
   #introduced(person, text) {
     const told = JSON.parse(text);
-    const name = String(told.name ?? '').replace(/[\u0000-\u001f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '').trim().slice(0, NAME_LENGTH);
+    const name = plain(told.name).slice(0, NAME_LENGTH);
     if (name && name !== person.name) {
       person.name = name;
       person.tiles.forEach(tile => tile.setName(name));
@@ -274,7 +272,7 @@ export class Call {
     receiveFile(person.peer, channel, () => person.name, transfer => {
       announce(t('file.in', { name: person.name, size: transfer.title }));
       this.#openPanel('chat');
-      transfer.element.querySelector('.accept').focus({ preventScroll: true });
+      transfer.element.querySelector('.accept').focus();
     });
   }
 
@@ -297,9 +295,8 @@ export class Call {
       by(`${panel}-toggle`).onclick = () => this.#openPanel(by(panel).hidden ? panel : null);
     }
     for (const button of document.querySelectorAll('[data-closes]')) button.onclick = () => this.#openPanel(null);
-    this.#listenTo(document, 'keydown', event => this.#key(event));
-    by('record').disabled = !recordingType;
-    if (!recordingType) by('record').title = t('recordNo');
+    this.#listenTo('keydown', event => this.#key(event));
+    by('record').hidden = !recordingType;
     by('record').onclick = () => this.#record();
     by('copy-diagnostics').onclick = () => copy(this.statistics.report({ media: media(), secure: isSecureContext }));
     by('server-retry').onclick = () => this.client.retry();
@@ -309,7 +306,7 @@ export class Call {
       by('unmute-all').hidden = true;
       playAll();
     };
-    const drag = (type, hidden, action) => this.#listenTo(document, type, event => {
+    const drag = (type, hidden, action) => this.#listenTo(type, event => {
       if (!event.dataTransfer?.types.includes('Files')) return;
       by('drop-hint').hidden = hidden;
       event.preventDefault();
@@ -318,12 +315,10 @@ export class Call {
     drag('dragover', false);
     drag('dragleave', true);
     drag('drop', true, files => this.#send(files));
-    this.#listenTo(window, 'pagehide', () => this.client.close());
-    this.#listenTo(window, 'pageshow', event => event.persisted && this.onLeft());
-    this.#listenTo(window, 'beforeunload', event => {
-      if (!this.#recording && !transfersRunning()) return;
-      event.preventDefault();
-      event.returnValue = '';
+    this.#listenTo('pagehide', () => this.client.close());
+    this.#listenTo('pageshow', event => event.persisted && this.onLeft());
+    this.#listenTo('beforeunload', event => {
+      if (this.#recording || transfersRunning()) event.preventDefault();
     });
   }
 
@@ -340,7 +335,7 @@ export class Call {
   #openPanel(name, focus = true) {
     for (const panel of ['chat', 'stats']) {
       by(panel).hidden = panel !== name;
-      by(`${panel}-toggle`).setAttribute('aria-pressed', String(panel === name));
+      press(`${panel}-toggle`, panel === name);
     }
     this.statistics.visible = name === 'stats';
     // The focus does not stay in what is hidden.
@@ -349,14 +344,14 @@ export class Call {
     this.#unread = 0;
     by('unread').hidden = true;
     by('chat-log').scrollTop = by('chat-log').scrollHeight;
-    if (focus && matchMedia('(pointer: fine)').matches) by('chat-input').focus({ preventScroll: true });
+    if (focus && matchMedia('(pointer: fine)').matches) by('chat-input').focus();
   }
 
   #invite() {
     const code = qrSvg(by('invite-link').textContent);
     by('qr').hidden = !code;
     if (code) by('qr').replaceChildren(code);
-    by('invite-local').hidden = !/^(localhost|127\.|\[::1\])/.test(location.host);
+    by('invite-local').hidden = !isLocal;
     by('invite-dialog').showModal();
   }
 
@@ -364,7 +359,7 @@ export class Call {
     const { state, why, retryAt } = this.client;
     const pill = by('server-state');
     const seconds = retryAt ? Math.max(0, Math.ceil((retryAt - Date.now()) / 1000)) : 0;
-    const text = t(`server.${state}`, { n: seconds, why: knows(`why.${why}`) ? t(`why.${why}`) : why });
+    const text = t({ connecting: state, online: 'connected' }[state] ?? `server.${state}`, { n: seconds, why: knows(`why.${why}`) ? t(`why.${why}`) : why });
     pill.querySelector('span').textContent = text;
     pill.dataset.state = state;
     by('server-retry').hidden = state === 'online' || state === 'connecting';
@@ -372,17 +367,16 @@ export class Call {
   }
 
   async #record() {
-    const button = by('record');
     if (!this.#recording) {
       this.#recording = new Recording();
-      button.setAttribute('aria-pressed', 'true');
+      press('record', true);
       by('record-state').hidden = false;
-      announce(t('recording'));
+      announce(t('record'));
       return this.#every(250, () => this.#recording && (by('record-time').textContent = clock(this.#recording.length)));
     }
     const recording = this.#recording;
     this.#recording = null;
-    button.setAttribute('aria-pressed', 'false');
+    press('record', false);
     by('record-state').hidden = true;
     const file = await recording.stop(this.name);
     by('recording-link')?.removeAttribute('id');

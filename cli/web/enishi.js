@@ -20,7 +20,7 @@ const EARLY_CANDIDATES = 64;
 const WAITING_MESSAGES = 200;
 const PROBE = 'enishi.probe';
 /** Close codes after which it makes no sense to connect again by oneself. */
-const FINAL_CODES = { 1002: 'protocol', 1003: 'protocol', 1007: 'protocol', 1008: 'refused', 1009: 'too-big', 4000: 'replaced' };
+const FINAL_CODES = { 1002: 'protocol', 1003: 'protocol', 1007: 'protocol', 1008: 'refused', 1009: 'protocol', 4000: 'replaced' };
 
 /** What went wrong, with the stable code of docs/protocol.md. */
 export class EnishiError extends Error {
@@ -245,7 +245,7 @@ export class Client extends Emitter {
     this.#set('online');
     if (resumed === 'no') this.rooms.forEach(room => this.#askFor(room));
     this.#waiting.splice(0).forEach(message => this.send(message));
-    if (again) this.peers.forEach(peer => peer.serverIsBack(resumed !== 'whole'));
+    if (again) this.peers.forEach(peer => peer.again());
     this.#settle.resolve(this);
   }
 
@@ -388,8 +388,16 @@ export class Peer extends Emitter {
 
   constructor(client, id, ours) {
     super();
-    Object.assign(this, { client, id, polite: isLower(client.id, id) });
+    Object.assign(this, { client, id });
     this.#ours = ours;
+  }
+
+  /**
+   * When two offers cross, the one whose id compares lower, byte for byte, gives way. Our ids are ASCII, so that the
+   * order of UTF-16 is the same.
+   */
+  get polite() {
+    return this.client.id < this.id;
   }
 
   /** The `RTCPeerConnection`. */
@@ -399,9 +407,8 @@ export class Peer extends Emitter {
 
   /** The open channel of a label; for `chat` any one that the other side opened in its stead. */
   channel(label = CHAT) {
-    const open = this.channels.filter(channel => channel.readyState === 'open');
-    const isPlain = channel => !channel.label.startsWith('enishi.');
-    return open.find(channel => channel.label === label) ?? (label === CHAT ? open.find(isPlain) : undefined);
+    const open = this.channels.filter(({ readyState }) => readyState === 'open');
+    return open.find(channel => channel.label === label) ?? open.find(channel => label === CHAT && !channel.label.startsWith('enishi.'));
   }
 
   /** Sends on the channel of this label; a text goes through the server while there is none. Whether it went directly. */
@@ -492,7 +499,10 @@ export class Peer extends Emitter {
 
   /** A signal from this peer. They are handled one after the other. */
   signal(message) {
-    this.#work = this.#work.then(() => this.#take(message)).catch(error => this.#refused(error));
+    this.#work = this.#work.then(() => this.#take(message)).catch(error => {
+      this.emit('warning', error);
+      if (this.state === 'connecting') this.#giveUp('refused', error.message);
+    });
   }
 
   /** They are in a room of ours, and by a roster it is for us to offer. */
@@ -509,18 +519,15 @@ export class Peer extends Emitter {
     if (why === 'left' || this.state !== 'connected') this.close(why);
   }
 
-  /** The server is back: what was signaled meanwhile may be lost. */
-  serverIsBack(lost) {
-    this.polite = isLower(this.client.id, this.id);
-    if (this.state === 'connected' && !lost && this.#pc.signalingState === 'stable') return;
+  /** What was signaled may be lost: says an offer again that got no answer. */
+  again() {
     if (this.#pc?.signalingState === 'have-local-offer') this.#say('offer');
     else if (this.state === 'reconnecting') this.#restart();
   }
 
   /** The server could not deliver something. */
   undelivered(code) {
-    if (this.#absent || (code !== 'no-such-peer' && code !== 'peer-away')) return;
-    this.#timers.set('again', 2000, () => this.#again());
+    if (!this.#absent && /^(no-such-peer|peer-away)$/.test(code)) this.#timers.set('again', 2000, () => this.again());
   }
 
   /** Sends the client's track of this kind from now on. */
@@ -544,15 +551,10 @@ export class Peer extends Emitter {
   }
 
   async #offer(pc) {
-    try {
-      this.#makingOffer = true;
-      await pc.setLocalDescription();
-      if (pc === this.#pc && pc.signalingState === 'have-local-offer') this.#say('offer');
-    } catch (error) {
-      this.emit('warning', error);
-    } finally {
-      this.#makingOffer = false;
-    }
+    this.#makingOffer = true;
+    await pc.setLocalDescription().catch(error => this.emit('warning', error));
+    this.#makingOffer = false;
+    if (pc === this.#pc && pc.signalingState === 'have-local-offer') this.#say('offer');
   }
 
   /** Sends our present description. */
@@ -561,13 +563,7 @@ export class Peer extends Emitter {
     this.client.send({ type, to: this.id, sdp });
     if (type !== 'offer') return;
     this.#offeredAt = Date.now();
-    this.#timers.set('again', ANSWER_MS, () => this.#again());
-  }
-
-  /** Says an offer again that got no answer. */
-  #again() {
-    if (this.#pc?.signalingState === 'have-local-offer') this.#say('offer');
-    else if (this.state === 'reconnecting') this.#restart();
+    this.#timers.set('again', ANSWER_MS, () => this.again());
   }
 
   #candidate(candidate) {
@@ -620,21 +616,12 @@ export class Peer extends Emitter {
       if (this.#early.length < EARLY_CANDIDATES) this.#early.push(candidate);
       return;
     }
-    try {
-      await pc.addIceCandidate(candidate);
-    } catch (error) {
-      // Of an offer that was ignored, or of a generation that is over.
-      if (!this.#ignoring) this.emit('warning', error);
-    }
+    // Those of an offer that was ignored, or of a generation that is over, cannot be taken.
+    await pc.addIceCandidate(candidate).catch(error => this.#ignoring || this.emit('warning', error));
   }
 
   async #takeEarly(pc) {
     for (const candidate of this.#early.splice(0)) await this.#takeCandidate(pc, candidate);
-  }
-
-  #refused(error) {
-    this.emit('warning', error);
-    if (this.state === 'connecting') this.#giveUp('refused', error.message);
   }
 
   /** The remote's offer has sections for sound and picture: what we send goes there, and what we prepared is dropped. */
@@ -784,13 +771,6 @@ function promise() {
   const made = new Promise((resolve, reject) => (settle = { resolve, reject }));
   made.catch(() => {});
   return [made, settle];
-}
-
-/** Whether an id compares lower, byte for byte: its owner gives way when two offers cross. */
-function isLower(own, other) {
-  const [left, right] = [own, other].map(id => new TextEncoder().encode(id));
-  const at = left.findIndex((byte, index) => byte !== right[index]);
-  return at < 0 ? left.length < right.length : left[at] < (right[at] ?? -1);
 }
 
 function fingerprint(sdp) {

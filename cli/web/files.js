@@ -8,7 +8,7 @@
 //
 // Either side may say {"type":"cancel"} or just close the channel.
 import { t } from './texts.js';
-import { append, make } from './ui.js';
+import { append, make, plain } from './ui.js';
 import { Sha256 } from './sha256.js';
 
 export const FILE_LABEL = 'enishi.file';
@@ -268,9 +268,8 @@ function parse(data) {
 
 /** A file name without a path, controls or overrides of direction. */
 function safeName(name) {
-  const last = String(name ?? '').split(/[\\/]/).pop();
-  const clean = last.replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069<>:"|?*]/g, '').replace(/^\.+/, '').trim();
-  return [...clean].slice(0, 120).join('') || 'file';
+  const clean = plain(name).split(/[\\/]/).pop().replace(/^\.+|[<>:"|?*]/g, '');
+  return [...clean].slice(0, 120).join('').trim() || 'file';
 }
 
 /** Nothing that a browser would run if it were opened. */

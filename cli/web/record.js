@@ -109,24 +109,19 @@ function drawTile(paint, tile, left, top, width, height) {
  */
 async function withDuration(blob, ms) {
   const head = new Uint8Array(await blob.slice(0, 1024).arrayBuffer());
-  const find = (id, from, to) => {
-    for (let at = from; at <= to - id.length; at++) if (id.every((byte, index) => head[at + index] === byte)) return at;
-    return -1;
-  };
-  const segment = find([0x18, 0x53, 0x80, 0x67, 0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], 0, head.length);
-  const info = find([0x15, 0x49, 0xa9, 0x66], segment + 12, head.length);
-  if (segment < 0 || info < 0) return blob;
-  const first = head[info + 4];
-  const digits = Math.clz32(first) - 23;
-  let size = first & (0xff >> digits);
-  for (let at = 1; at < digits; at++) size = size * 256 + head[info + 4 + at];
-  const [begin, end] = [info + 4 + digits, info + 4 + digits + size];
-  // Times are counted in ms unless TimestampScale says otherwise, which no browser does.
-  if (digits > 8 || end > head.length || find([0x44, 0x89, 0x88], begin, end) >= 0) return blob;
+  const find = (...id) => head.findIndex((_, at) => id.every((byte, index) => head[at + index] === byte));
+  const info = find(0x15, 0x49, 0xa9, 0x66) + 4;
+  // How many bytes the size has is told by the zeros in front.
+  const digits = Math.clz32(head[info]) - 23;
+  const begin = info + digits;
+  const size = [...head.slice(info + 1, begin)].reduce((sum, byte) => sum * 256 + byte, head[info] & (0xff >> digits));
+  const isLive = find(0x18, 0x53, 0x80, 0x67, 0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff) >= 0 && info > 3;
+  if (!isLive || begin + size > head.length || find(0x44, 0x89, 0x88) >= 0) return blob;
+  // Times are in ms: no browser writes another TimestampScale.
   const duration = new DataView(new ArrayBuffer(11));
-  [0x44, 0x89, 0x88].forEach((byte, index) => duration.setUint8(index, byte));
+  duration.setUint32(0, 0x44898800);
   duration.setFloat64(3, ms);
   const grown = new DataView(new ArrayBuffer(4));
   grown.setUint32(0, 0x10000000 | (size + 11));
-  return new Blob([head.slice(0, info + 4), grown, head.slice(begin, end), duration, blob.slice(end)], { type: blob.type });
+  return new Blob([head.slice(0, info), grown, head.slice(begin, begin + size), duration, blob.slice(begin + size)], { type: blob.type });
 }

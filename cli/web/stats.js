@@ -5,7 +5,7 @@ import { make } from './ui.js';
 /** What the graphs show, in seconds. */
 const HISTORY = 60;
 const GRAPHS = [
-  ['bitrate', sample => sample.inKbps + sample.outKbps],
+  ['kbit/s', sample => sample.inKbps + sample.outKbps],
   ['rtt', sample => sample.rtt ?? 0],
   ['loss', sample => sample.loss],
   ['fps', sample => sample.fps ?? 0],

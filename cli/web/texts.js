@@ -23,7 +23,6 @@ const TEXTS = new Map(`
   cameraIsOff|Camera is off|カメラはオフです|摄像头已关闭
   micOff|Muted|ミュート中|已静音
   flip|Turn camera around|カメラを切り替える|切换前后摄像头
-  tryAgain|Try again|もう一度試す|重试
   problem.insecure|Camera and microphone need https. ¦Open this page by https://, or http://localhost on the same machine. Chat and watching work as it is.|カメラとマイクには https が必要です。¦https:// か、同じ機械の http://localhost で開いてください。チャットと視聴は使えます。|摄像头和麦克风需要 https。¦请用 https:// 打开，或在本机用 http://localhost 打开。聊天和观看可直接使用。
   problem.denied|Camera and microphone are not allowed. ¦Allow them by the symbol beside the address, then try again, or join without.|カメラとマイクが許可されていません。¦アドレスの横の印から許可して試すか、なしで参加してください。|摄像头和麦克风未获许可。¦请在地址栏旁的图标中允许后重试，或直接加入。
   problem.none|A camera or microphone was not found. ¦Plug one in and try again, or join without.|カメラまたはマイクが見つかりません。¦接続してもう一度試すか、なしで参加してください。|未找到摄像头或麦克风。¦请接好后重试，或直接加入。
@@ -32,25 +31,20 @@ const TEXTS = new Map(`
   fromTerminal|From a terminal|端末から参加|从终端加入
   endpoints|All endpoints and protocols|すべてのエンドポイント|所有端点与协议
   language|Language|言語|语言
-  more|More|その他|更多
   copy|Copy|コピー|复制
   copied|Copied|コピーしました|已复制
   close|Close|閉じる|关闭
+  localLink|This link works on this machine only; others need --listen and https.|このリンクはこの機械だけで使えます。他には --listen と https が要ります。|此链接仅在本机有效；他人需要 --listen 和 https。
   invite|Invite|招待|邀请
-  inviteTitle|Invite people|招待する|邀请他人
   qr|QR code of the link|リンクの QR コード|链接的二维码
-  localLink|This link only works on this machine. For others, start the server with --listen 0.0.0.0:3000, behind https.|このリンクはこの機械だけのものです。他の人には https の後ろで --listen 0.0.0.0:3000 を使います。|此链接仅在本机有效。邀请他人请在 https 之后使用 --listen 0.0.0.0:3000。
   people|People|参加者|参与者
   peopleCount|{n} here|{n} 人|{n} 人
   controls|Controls|操作|控制
   shareScreen|Share screen|画面を共有|共享屏幕
   shareFailed|The screen could not be shared|画面を共有できませんでした|无法共享屏幕
   record|Record|録画|录制
-  recordNo|This browser cannot record|このブラウザーでは録画できません|此浏览器无法录制
-  recording|Recording|録画中|正在录制
   recorded|Recording saved:|録画を保存しました:|录制已保存：
   chat|Chat|チャット|聊天
-  messages|Messages|メッセージ|消息
   say|Write a message|メッセージを書く|输入消息
   send|Send|送信|发送
   sendFile|Send a file|ファイルを送る|发送文件
@@ -69,7 +63,6 @@ const TEXTS = new Map(`
   file.cancelled|{name}: cancelled|{name}: 中止されました|{name}：已取消
   statistics|Connection|接続|连接
   copyDiagnostics|Copy diagnostics|診断をコピー|复制诊断信息
-  bitrate|kbit/s|kbit/s|kbit/s
   rtt|Round trip|往復|往返
   loss|Loss|損失|丢包
   fps|Frames/s|フレーム/秒|帧/秒
@@ -92,15 +85,11 @@ const TEXTS = new Map(`
   failed.no-path|failed: no path to them|失敗: 経路がありません|失败：没有可用路径
   failed.hung-up|failed: they hung up|失敗: 相手が切りました|失败：对方已断开
   failed.refused|failed: not understood|失敗: 通信できません|失败：无法协商
-  server.connecting|connecting…|サーバーに接続中…|正在连接服务器…
-  server.online|connected|接続済み|已连接
   server.waiting|server lost, reconnecting in {n} s|サーバー切断、{n} 秒後に再接続|与服务器断开，{n} 秒后重连
   server.closed|disconnected: {why}|切断: {why}|已断开：{why}
   why.replaced|this session goes on in another window|別のウィンドウで続いています|会话已在其他窗口继续
   why.refused|the server refused|サーバーに拒否されました|被服务器拒绝
   why.room-full|the room is full|ルームは満員です|房间已满
-  why.server-full|the server is full|サーバーが満員です|服务器已满
-  why.name-taken|somebody has this id|この ID は使われています|此 ID 已被占用
   why.unreachable|The server cannot be reached. Is it running?|サーバーにつながりません。動いていますか。|无法连接服务器。它在运行吗？
 `.trim().split('\n').map(line => line.trim().split('|')).map(([key, ...texts]) => [key, texts]));
 
@@ -121,13 +110,12 @@ export function preferredLanguage() {
   return wanted.find(tag => LANGUAGES.includes(tag)) ?? 'en';
 }
 
-/** Fills the page: `data-t` is text, `data-t-label` a label, `data-t-placeholder` and `data-t-title` what they say. */
+/** Fills the page: `data-t` is text, `data-t-label` a label, `data-t-placeholder` what may be written. */
 export function setLanguage(language) {
   chosen = Math.max(0, LANGUAGES.indexOf(language));
   document.documentElement.lang = LANGUAGES[chosen];
   const fill = (name, put) => document.querySelectorAll(`[data-t${name}]`).forEach(element => put(element, t(element.getAttribute(`data-t${name}`))));
   fill('', (element, text) => (element.textContent = text));
-  fill('-title', (element, text) => (element.title = text));
   fill('-placeholder', (element, text) => (element.placeholder = text));
   fill('-label', (element, text) => {
     element.setAttribute('aria-label', text);
