@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::media::{Codec, ivf, ogg, webm};
+use crate::media::{Codec, Read, ivf, ogg, webm};
 
 /// 2026-11-21T03:27:31Z.
 const UNIX: Duration = Duration::from_secs(1_795_231_651);
@@ -198,7 +198,7 @@ fn times(file: &[u8], kind: Kind) -> Vec<u64> {
     reader.push(file);
     reader.end();
     let mut times = Vec::new();
-    while let crate::media::Read::Frame(frame) = reader.read().expect("a file that can be read") {
+    while let Read::Frame(frame) = reader.read().expect("a file that can be read") {
         times.push(frame.time.as_millis() as u64);
     }
     times
@@ -315,7 +315,7 @@ fn a_container_for_one_kind_takes_that_kind_only() {
     reader.push(&scene.disk["call.ogg"]);
     reader.end();
     let mut packets = 0;
-    while let crate::media::Read::Frame(_) = reader.read().expect("an Ogg file") {
+    while let Read::Frame(_) = reader.read().expect("an Ogg file") {
         packets += 1;
     }
     assert_eq!(packets, 50);
@@ -328,7 +328,7 @@ fn a_container_for_one_kind_takes_that_kind_only() {
     reader.push(&scene.disk["call.ivf"]);
     reader.end();
     let mut frames = 0;
-    while let crate::media::Read::Frame(_) = reader.read().expect("an IVF file") {
+    while let Read::Frame(_) = reader.read().expect("an IVF file") {
         frames += 1;
     }
     assert_eq!(frames, 25);

@@ -10,6 +10,9 @@ use enishi_tests::process::{PATIENCE, Program, Runtime, Server, Stream, alone};
 use super::{ffprobe, frames};
 use crate::e2e::peer;
 
+/// Frames in three seconds, at least: a machine that is busy sends fewer pictures.
+const LEAST: [(&str, usize); 2] = [("opus", 120), ("vp8", 20)];
+
 /// A folder that is gone with its end.
 struct Folder(PathBuf);
 
@@ -92,19 +95,19 @@ fn stopped(runtime: Runtime) {
     let server = Server::start(runtime);
     let (mut bob, _alice) = call(&server, runtime, &folder);
     let first = file(&mut bob, "recording alice to ");
-    until_longer(&bob, &first, Duration::from_secs(1));
+    until_longer(&bob, &first, Duration::from_secs(3));
     bob.type_line("record stop");
     bob.hear_on(Stream::Stderr, "the end", |line| line.contains("recorded alice, ").then_some(()));
-    ffprobe("first", "webm", &fs::read(&first).expect("it")).assert_whole(&[("opus", 40), ("vp8", 20)]);
+    ffprobe("first", "webm", &fs::read(&first).expect("it")).assert_whole(&LEAST);
     bob.type_line(&format!("record start {}", folder.path()));
     let second = file(&mut bob, "recording alice to ");
     assert_ne!(first, second);
     // What is left is written before the program ends.
-    until_longer(&bob, &second, Duration::from_secs(1));
+    until_longer(&bob, &second, Duration::from_secs(3));
     bob.type_line("quit");
     bob.hear_on(Stream::Stderr, "the end", |line| line.contains("recorded alice, ").then_some(()));
     assert!(bob.wait().success());
-    ffprobe("second", "webm", &fs::read(&second).expect("it")).assert_whole(&[("opus", 40), ("vp8", 20)]);
+    ffprobe("second", "webm", &fs::read(&second).expect("it")).assert_whole(&LEAST);
 }
 
 #[test]
