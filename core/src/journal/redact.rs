@@ -99,6 +99,8 @@ impl Pseudonyms {
             }),
             listeners: listeners.collect(),
             token: config.token.as_deref().map(|token| self.value(token)),
+            // What everybody can fetch is no secret.
+            assets: config.assets.clone(),
             test_echo: config.test_echo,
         }
     }
@@ -118,9 +120,12 @@ impl Pseudonyms {
             Input::Sent { conn, messages, len } => Input::Sent { conn: *conn, messages: *messages, len: *len },
             Input::Closed { conn, reason } => Input::Closed { conn: *conn, reason: reason.clone() },
             Input::Command(command) => Input::Command(command.clone()),
-            Input::Dialed { .. } | Input::DialFailed { .. } | Input::Got { .. } | Input::Datagram { .. } => {
-                return None;
-            }
+            Input::Dialed { .. }
+            | Input::DialFailed { .. }
+            | Input::Got { .. }
+            | Input::Datagram { .. }
+            | Input::FileRead { .. }
+            | Input::FileWritten { .. } => return None,
         })
     }
 
