@@ -394,7 +394,7 @@ impl Agent {
             AgentCommand::Channel { to, spec } => self.peers.open_channel(now, to, &spec, out),
             AgentCommand::Send { to, label, payload } => self.peers.send(now, to, label.as_deref(), &payload, out),
             AgentCommand::Restart(name) => self.peers.restart(now, name, out),
-            AgentCommand::Close(name) => self.peers.close(now, name, out),
+            AgentCommand::Close(name) => self.close(now, name),
             AgentCommand::Peers => self.peers.list(out),
             AgentCommand::UseTurn(servers) => self.peers.use_turn(now, servers, out),
             AgentCommand::Media(command) => self.media_command(now, command),
@@ -510,6 +510,9 @@ impl Agent {
         match effect {
             PeersEffect::Media { from, effect } => self.media_effect(now, from, effect),
             PeersEffect::Notice(notice) => {
+                if let AgentNotice::PeerFailed { id, fault } = &notice {
+                    self.failed(now, id, fault);
+                }
                 if let AgentNotice::Peer { id, state: PeerState::Closed } = &notice {
                     self.media_gone(now, id);
                 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::clock::WallClock;
 use crate::deadlines::Deadlines;
 use crate::dialect::{Codec, Context, Dialect, Door, Family, Heard, Said, enishi};
+use crate::http::asset::{self, Asset};
 use crate::http::route::Route;
 use crate::http::{self, Request, Response};
 use crate::hub::bucket::Bucket;
@@ -23,12 +24,14 @@ use crate::signal::{Command, Departure, Event, Name, Refusal, To};
 use crate::trace::Trace;
 use crate::turn::Issuer;
 
+pub mod ask;
 mod conn;
 mod engine;
 mod pressure;
 mod report;
 mod time;
 
+use ask::{Asked, HubStep};
 use conn::{Conn, Socket, Stage};
 
 /// Where an echo is served if [`ServerConfig::test_echo`] says so.
@@ -53,6 +56,8 @@ pub struct ServerConfig {
     pub listeners: Vec<Listener>,
     /// If set, the token that `hello` and a request for `/ice` have to carry. Dialects that have no word for a token are refused then.
     pub token: Option<String>,
+    /// Files to serve, the page for people at `/` among them; without that a plain page is in its place.
+    pub assets: Vec<Asset>,
     /// Serves an echo on `/echo`: for test suites of the WebSocket protocol.
     pub test_echo: bool,
 }
@@ -113,6 +118,8 @@ pub struct Server {
     started: Instant,
     now: Instant,
     hub: Hub,
+    /// What the hub was asked, if that is watched.
+    hub_steps: Option<Vec<HubStep>>,
     ids: Ids,
     conns: BTreeMap<ConnId, Conn>,
     /// Socket.IO's, each of which is one of `conns` too.
@@ -134,6 +141,7 @@ impl Server {
         Server {
             ids: Ids::new(secrets.number()),
             hub: Hub::new(config.limits.clone(), secrets),
+            hub_steps: None,
             clock: WallClock::new(now, unix),
             started: now,
             now,
@@ -271,13 +279,17 @@ impl Server {
     fn request(&mut self, conn: ConnId, request: &Request) {
         let Some(state) = self.conns.get(&conn) else { return };
         let (remote, echo) = (state.remote.ip(), self.config.test_echo && request.path == ECHO_PATH);
-        let route = match http::origin::check(request, remote, &self.config.allow_origins) {
+        let allow_origins = &self.config.allow_origins;
+        let route = match http::origin::check(request, remote, allow_origins) {
             Err(refusal) => Err(refusal),
             Ok(()) if echo => Ok(Route::Any),
-            Ok(()) => http::route::route(request),
+            Ok(()) => match asset::answer(&self.config.assets, request) {
+                Some(file) => Err(http::origin::share(file, request, allow_origins)),
+                None => http::route::route(request),
+            },
         };
         let response = match route {
-            Err(refusal) => refusal,
+            Err(response) => response,
             Ok(Route::SocketIo) => return self.socket_io(conn, request),
             Ok(route) if route.is_socket() => match self.upgrade(conn, request, route, echo) {
                 Ok(()) => return,
@@ -285,7 +297,7 @@ impl Server {
             },
             Ok(route) => {
                 let response = self.answer(remote, route, request);
-                http::origin::share(response, request, &self.config.allow_origins)
+                http::origin::share(response, request, allow_origins)
             }
         };
         self.respond(conn, &request.method, &request.path, response.to(request));
@@ -430,8 +442,7 @@ impl Server {
             self.unhold(feeder);
         }
         if let Some(client) = client {
-            let mut fx = Vec::new();
-            self.hub.detach(self.now, client, why, &mut fx);
+            let fx = self.ask(Asked::Detach(client, why));
             self.carry_out(fx);
         }
     }
@@ -504,8 +515,9 @@ impl Server {
             self.close(conn, Departure::Gone, 1008, "this server wants a token: speak enishi.v1");
             return false;
         }
-        match self.hub.attach(conn) {
+        match self.attach(conn) {
             Ok(client) => {
+                let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return false };
                 socket.codec = Some(codec);
                 socket.client = Some(client);
                 true
@@ -537,8 +549,7 @@ impl Server {
                 Heard::Refused { refusal, to, tag } => {
                     socket.faults += 1;
                     let faults = socket.faults;
-                    let mut fx = Vec::new();
-                    self.hub.refuse(client, refusal, to, tag, &mut fx);
+                    let fx = self.ask(Asked::Refuse(client, refusal, to, tag));
                     self.trace(Trace::Refused { conn, refusal });
                     self.carry_out(fx);
                     if faults >= FAULTS_IN_A_ROW {
@@ -552,8 +563,7 @@ impl Server {
 
     fn command(&mut self, conn: ConnId, client: ClientId, command: Command) {
         let goodbye = command == Command::Bye;
-        let mut fx = Vec::new();
-        self.hub.command(self.now, self.clock.unix(self.now), client, command, &mut fx);
+        let fx = self.ask(Asked::Command(client, command));
         self.carry_out(fx);
         if goodbye {
             self.close(conn, Departure::Left, 1000, "goodbye");
@@ -576,9 +586,7 @@ impl Server {
                         To::Peer(name) => Some(name),
                         To::Room(_) => self.client_name(conn),
                     };
-                    let mut more = Vec::new();
-                    self.hub.refuse(sender.client, refusal, about, sender.tag, &mut more);
-                    queue.extend(more);
+                    queue.extend(self.ask(Asked::Refuse(sender.client, refusal, about, sender.tag)));
                 }
                 HubEffect::Rebound { conn, client } => {
                     if let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) {
@@ -631,9 +639,7 @@ impl Server {
                 Said::Command(command) => {
                     let client = self.conns.get(&conn).and_then(Conn::socket).and_then(|socket| socket.client);
                     let Some(client) = client else { continue };
-                    let mut more = Vec::new();
-                    self.hub.command(self.now, unix, client, command, &mut more);
-                    queue.extend(more);
+                    queue.extend(self.ask(Asked::Command(client, command)));
                 }
             }
         }

@@ -47,13 +47,13 @@ pub fn media(data: &[u8]) {
             let name = format!("a.{}", container.extension());
             for kind in tracks {
                 let read = play(&name, *kind, false, &file, &[u8::MAX]);
-                assert!(read.as_ref().is_ok_and(|frames| !frames.is_empty()) || is_empty(&read), "{name}: {read:?}");
+                assert!(read.is_ok() || is_empty(&read), "{name}: {read:?}");
             }
         }
     });
 }
 
-/// Whether nothing is wrong with a file but that nothing could be recorded.
+/// Whether nothing is wrong with a file but that nothing could be recorded, or after too long a pause.
 fn is_empty(read: &Result<Vec<EncodedFrame>, String>) -> bool {
     matches!(read, Err(why) if why.contains("it holds no") || why.contains(" late") || why.contains("claims to be"))
 }

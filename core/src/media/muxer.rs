@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::opus::{self, RATE};
-use super::{EncodedFrame, Kind, MediaError, ivf, ogg, vp8, wav, webm};
+use super::{Codec, EncodedFrame, Kind, MediaError, ivf, ogg, vp8, wav, webm};
 
 /// Ticks a second of the IVF files that recordings are.
 const IVF_RATE: u32 = 1_000;
@@ -66,7 +66,7 @@ pub struct Write {
 /// Frames in, bytes of a file out. What was taken up to any moment is a file that can be played.
 pub struct Muxer {
     inner: Inner,
-    /// Per track: whether its video has begun, for which it needs a key frame.
+    /// Per track: whether it has begun, for which a picture needs a key frame.
     begun: Vec<(Kind, bool)>,
     writes: Vec<Write>,
 }
@@ -114,15 +114,19 @@ impl Muxer {
                 Inner::Ivf(writer)
             }
         };
-        Ok(Muxer { inner, begun: tracks.iter().map(|kind| (*kind, *kind == Kind::Audio)).collect(), writes })
+        Ok(Muxer { inner, begun: tracks.iter().map(|kind| (*kind, false)).collect(), writes })
     }
 
     /// One more frame of a track. Within a track times rise; between tracks they should not be far apart. Left out are
-    /// frames of no track, of the other codec, and those before the first key frame.
+    /// frames of no track, those that are not of its codec, and pictures before the first key frame.
     pub fn push(&mut self, frame: &EncodedFrame, track: usize) {
         let Some((kind, begun)) = self.begun.get_mut(track) else { return };
-        *begun |= frame.key && vp8::header(&frame.data).is_some_and(|header| header.key);
-        if frame.codec != kind.codec() || !*begun {
+        let key = match kind.codec() {
+            Codec::Opus => opus::samples(&frame.data).map(|_| true),
+            Codec::Vp8 => vp8::header(&frame.data).map(|header| header.key),
+        };
+        *begun |= key == Some(true);
+        if key.is_none() || frame.codec != kind.codec() || !*begun {
             return;
         }
         match &mut self.inner {

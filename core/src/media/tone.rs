@@ -17,7 +17,7 @@ const BEEP_SAMPLES: u64 = 9_600;
 /// The amplitude of all of them (`protocols.md` 000.5).
 const AMPLITUDE: f64 = 0.3 * 32_767.0;
 
-/// One sample of a sine at `rate`, truncated as conic does.
+/// Whether there is such a tone at `rate` samples a second.
 ///
 /// # Errors
 /// There is no such tone: 0 Hz, a rate of 0, or more than half of the rate.
@@ -37,7 +37,7 @@ pub fn check(hz: u32, rate: u32) -> Result<(), MediaError> {
     Ok(())
 }
 
-/// Sample number `index` of a tone.
+/// Sample number `index` of a tone, truncated as conic does.
 pub fn sample(hz: u32, rate: u32, index: u64) -> i16 {
     // Whole periods are left out: a long tone would lose precision.
     let phase = (u128::from(index) * u128::from(hz) % u128::from(rate.max(1))) as f64 / f64::from(rate.max(1));
