@@ -63,6 +63,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 /// How many datagrams of a handshake that begins before the path is known are kept, and how long each may be.
 const EARLY_DATAGRAMS: usize = 4;
 const DATAGRAM_BYTES: usize = 2_000;
+
 /// What a path is thought to carry before anything is known of it, in bits per second.
 const FIRST_ESTIMATE: u64 = 1_000_000;
 
