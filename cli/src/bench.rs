@@ -1,0 +1,283 @@
+//! `enishi bench`: how fast a signaling server is, this one or another that speaks one of our dialects.
+//!
+//! The primary figure is the server's CPU time per message, from the kernel's accounting. Everything is bounded in time
+//! and count, and every message is numbered: a run in which one is lost, reordered or doubled has failed.
+
+mod client;
+mod load;
+mod message;
+mod pairs;
+mod process;
+mod progress;
+mod report;
+mod server;
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use enishi_core::dialect::Dialect;
+
+use crate::args::print;
+use crate::failure::{DONE, FAILED, Failure};
+use crate::runtime::Runtime;
+use crate::url::WsUrl;
+
+use load::Load;
+use message::Payload;
+use pairs::{Plan, Talk};
+use process::Pid;
+use progress::Progress;
+use report::Report;
+use server::OwnServer;
+
+/// Files that a process needs besides its connections.
+const OTHER_FILES: u64 = 64;
+
+/// What was typed after `enishi bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    workload: Workload,
+}
+
+#[derive(Debug, Subcommand)]
+enum Workload {
+    /// Signals between pairs of clients, as fast as the server can, or at a rate
+    Relay(RelayArgs),
+    /// Call set-ups between pairs: offer, answer, five candidates each way
+    Calls(CallsArgs),
+    /// How long a signal takes at a rate, from when it should have been sent
+    Latency(LatencyArgs),
+}
+
+#[derive(Debug, Args)]
+struct RelayArgs {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    measure: Measure,
+
+    /// How many clients, in pairs
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = even)]
+    clients: usize,
+
+    /// What they send
+    #[arg(long, value_enum, default_value_t = Payload::Sdp)]
+    payload: Payload,
+
+    /// The length of a session description
+    #[arg(long, value_name = "BYTES", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(800..=262_144))]
+    bytes: u32,
+
+    /// Messages of each client that are on their way at once
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    window: u16,
+
+    /// Messages a second in all, at random times that wait for nobody [default: as fast as the server can]
+    #[arg(long, value_name = "R", value_parser = rate)]
+    rate: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+struct CallsArgs {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    measure: Measure,
+
+    /// How many clients, in pairs
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = even)]
+    clients: usize,
+}
+
+#[derive(Debug, Args)]
+struct LatencyArgs {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    measure: Measure,
+
+    /// How many clients, in pairs
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = even)]
+    clients: usize,
+
+    /// What they send
+    #[arg(long, value_enum, default_value_t = Payload::Candidate)]
+    payload: Payload,
+
+    /// Messages a second in all
+    #[arg(long, value_name = "R", default_value = "5000", value_parser = rate)]
+    rate: f64,
+}
+
+/// Which server, and in which language.
+#[derive(Debug, Args)]
+struct Target {
+    /// The server [default: one of its own, as a child process on a core of its own]
+    #[arg(long, value_name = "URL")]
+    url: Option<WsUrl>,
+
+    /// The protocol to speak
+    #[arg(long, default_value = "conic-c", value_parser = crate::args::dialects())]
+    dialect: Dialect,
+
+    /// The driver of a server of its own
+    #[arg(long, value_enum, default_value_t = Runtime::Mio, conflicts_with = "url")]
+    runtime: Runtime,
+
+    /// The process of the server at --url, to tell its CPU time and memory
+    #[arg(long, value_name = "PID", requires = "url")]
+    pid: Option<u32>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// For how long.
+#[derive(Debug, Args)]
+struct Measure {
+    /// Measure for so long
+    #[arg(long, value_name = "S", default_value = "5", value_parser = crate::limit_flags::seconds)]
+    seconds: Duration,
+
+    /// End after so many messages
+    #[arg(long, value_name = "N", default_value_t = 1_000_000_000)]
+    count: u64,
+}
+
+/// Runs a workload, and gives the exit code.
+///
+/// # Errors
+/// It could not be run.
+pub fn run(args: &BenchArgs) -> Result<u8, Failure> {
+    match &args.workload {
+        Workload::Relay(args) => {
+            let plan = Plan {
+                talk: Talk::Only(args.payload),
+                bytes: args.bytes as usize,
+                window: args.window.into(),
+                rate: args.rate,
+                window_time: args.measure.seconds,
+                count: args.measure.count,
+            };
+            in_pairs("relay", &args.target, args.clients, plan)
+        }
+        Workload::Calls(args) => in_pairs("calls", &args.target, args.clients, args.measure.plan(Talk::Calls, None)),
+        Workload::Latency(args) => {
+            let plan = args.measure.plan(Talk::Only(args.payload), Some(args.rate));
+            in_pairs("latency", &args.target, args.clients, plan)
+        }
+    }
+}
+
+impl Measure {
+    fn plan(&self, talk: Talk, rate: Option<f64>) -> Plan {
+        Plan { talk, bytes: 2048, window: 1, rate, window_time: self.seconds, count: self.count }
+    }
+}
+
+fn in_pairs(workload: &'static str, target: &Target, clients: usize, plan: Plan) -> Result<u8, Failure> {
+    if matches!(target.dialect, Dialect::SocketIo | Dialect::SocketIo09) && clients > 2 {
+        let name = target.dialect.name();
+        return Err(Failure::Usage(format!("{name} has no pairs, all hear each other: choose --clients 2, or fanout")));
+    }
+    let bench = Bench::start(workload, target, clients)?;
+    let mut load = bench.load()?;
+    let before = bench.pid.and_then(Pid::rss);
+    load.connect(clients, |index| index / 2, &bench.progress)?;
+    let idle = bench.pid.and_then(Pid::rss);
+    let mut report = pairs::run(&mut load, plan, bench.pid, &bench.progress)?;
+    let grown = |now: Option<u64>| Some(now?.saturating_sub(before?) / clients as u64);
+    report.put("rss_bytes", "memory", bench.pid.and_then(Pid::rss), "bytes");
+    report.put("idle_bytes_per_connection", "per connection, idle", grown(idle), "bytes");
+    report.put("bytes_per_connection", "after traffic", grown(bench.pid.and_then(Pid::rss)), "bytes");
+    load.disconnect();
+    bench.end(report)
+}
+
+/// What every workload against a server needs.
+struct Bench<'a> {
+    workload: &'static str,
+    target: &'a Target,
+    server: Option<OwnServer>,
+    url: String,
+    pid: Option<Pid>,
+    pinned: bool,
+    progress: Progress,
+}
+
+impl<'a> Bench<'a> {
+    fn start(workload: &'static str, target: &'a Target, clients: usize) -> Result<Self, Failure> {
+        let files = server::raise_files();
+        if clients as u64 + OTHER_FILES > files {
+            let most = files.saturating_sub(OTHER_FILES);
+            return Err(Failure::Usage(format!(
+                "{clients} clients need more files than the system allows: choose --clients {most} or less, or raise `ulimit -n`"
+            )));
+        }
+        let server = match target.url {
+            Some(_) => None,
+            None => {
+                server::pin(0);
+                Some(OwnServer::start(target.runtime)?)
+            }
+        };
+        let url = match (&target.url, &server) {
+            (Some(url), _) => url.to_string(),
+            (None, Some(server)) => server.url.clone(),
+            (None, None) => String::new(),
+        };
+        let pid = server.as_ref().map(OwnServer::pid).or(target.pid.map(Pid));
+        if let Some(pid) = pid
+            && pid.rss().is_none()
+        {
+            return Err(Failure::Usage(format!("there is no process {} here to look at; check --pid", pid.0)));
+        }
+        // Who starts the server says where it runs; we take the second core, as the servers of our own have the first.
+        let pinned = server::pin(1);
+        Ok(Bench { workload, target, server, url, pid, pinned, progress: Progress::new() })
+    }
+
+    fn load(&self) -> Result<Load, Failure> {
+        Load::new(&self.url, self.target.dialect)
+    }
+
+    /// Prints the report, and gives the exit code.
+    fn end(self, mut figures: Report) -> Result<u8, Failure> {
+        let mut report = Report::default();
+        report.put("workload", "workload", Some(self.workload), "");
+        report.put("server", "server", Some(self.name()), "");
+        report.put("dialect", "dialect", Some(self.target.dialect.name()), "");
+        if self.pid.is_none() {
+            figures.remark("without --pid nothing is known of the server's CPU time and memory".into());
+        }
+        if !self.pinned {
+            figures.remark("server and load could not be given different cores: they take time from each other".into());
+        }
+        if cfg!(debug_assertions) && self.server.is_some() {
+            figures.remark("this is a debug build: its figures mean nothing".into());
+        }
+        report.extend(figures);
+        drop(self.progress);
+        print(if self.target.json { report.json() } else { report.text() }.as_bytes())?;
+        Ok(if report.failed() { FAILED } else { DONE })
+    }
+
+    fn name(&self) -> String {
+        match &self.server {
+            Some(_) => format!("enishi {}, {:?}", env!("CARGO_PKG_VERSION"), self.target.runtime).to_lowercase(),
+            None => self.url.clone(),
+        }
+    }
+}
+
+fn even(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number: &usize| number.is_multiple_of(2));
+    number.filter(|number| (2..=100_000).contains(number)).ok_or_else(|| "an even number from 2 to 100000".into())
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|rate| (0.1..=10_000_000.0).contains(rate));
+    number.ok_or_else(|| "messages a second, from 0.1 to 10000000".into())
+}

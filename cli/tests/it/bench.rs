@@ -1,0 +1,63 @@
+//! `enishi bench`: the instrument itself. What it finds depends on the machine and is not asserted.
+
+use serde_json::Value;
+
+use crate::process::{Done, run};
+
+fn report(done: &Done) -> Value {
+    serde_json::from_str(&done.out).unwrap_or_else(|error| panic!("{error}: {done:?}"))
+}
+
+#[test]
+fn a_relay_loses_nothing_and_says_so_in_json() {
+    for arguments in [
+        &["relay", "--clients", "4", "--seconds", "1", "--json"][..],
+        &["relay", "--clients", "4", "--seconds", "1", "--json", "--runtime", "smol", "--payload", "candidate"],
+        &["calls", "--clients", "4", "--seconds", "1", "--json", "--dialect", "enishi"],
+    ] {
+        let done = run(&[&["bench"], arguments].concat());
+        assert_eq!(done.code, Some(0), "{done:?}");
+        let report = report(&done);
+        for fault in ["lost", "reordered", "duplicated", "misdelivered"] {
+            assert_eq!(report[fault], 0, "{fault}: {report}");
+        }
+        assert!(report["messages"].as_u64().is_some_and(|messages| messages > 0), "{report}");
+        assert_eq!(report["failures"], Value::Array(Vec::new()), "{report}");
+        if cfg!(target_os = "linux") {
+            assert!(report["cpu_us_per_message"].as_f64().is_some_and(|cpu| cpu > 0.0), "{report}");
+        }
+    }
+}
+
+#[test]
+fn latency_is_told_with_the_senders_own_lateness() {
+    let done = run(&["bench", "latency", "--clients", "4", "--rate", "200", "--seconds", "1", "--json"]);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let report = report(&done);
+    for figure in ["p50_us", "p90_us", "p99_us", "p99_9_us", "late_p50_us", "late_p99_us"] {
+        assert!(report[figure].as_f64().is_some_and(|time| time > 0.0), "{figure}: {report}");
+    }
+}
+
+#[test]
+fn every_dialect_can_be_driven() {
+    for dialect in ["enishi", "conic-a", "conic-b", "zenn", "mesh", "tonybai", "socketio", "socketio-0.9"] {
+        let done = run(&["bench", "relay", "--clients", "2", "--seconds", "0.2", "--dialect", dialect, "--json"]);
+        assert_eq!(done.code, Some(0), "{dialect}: {done:?}");
+    }
+}
+
+#[test]
+fn who_cannot_measure_says_why() {
+    for (arguments, code, why) in [
+        (&["relay", "--url", "ws://127.0.0.1:1/ws"][..], 3, "cannot connect to ws://127.0.0.1:1/ws"),
+        (&["relay", "--clients", "3"], 2, "even"),
+        (&["relay", "--dialect", "socketio"], 2, "fanout"),
+        (&["relay", "--pid", "1"], 2, "--url"),
+        (&["latency", "--rate", "0"], 2, "messages a second"),
+    ] {
+        let done = run(&[&["bench"], arguments].concat());
+        assert_eq!(done.code, Some(code), "{done:?}");
+        assert!(done.err.contains(why), "{done:?}");
+    }
+}
