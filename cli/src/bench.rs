@@ -4,12 +4,14 @@
 //! and count, and every message is numbered: a run in which one is lost, reordered or doubled has failed.
 
 mod client;
+mod crowd;
 mod load;
 mod message;
 mod pairs;
 mod process;
 mod progress;
 mod report;
+mod rooms;
 mod server;
 
 use std::time::Duration;
@@ -33,6 +35,9 @@ use server::OwnServer;
 /// Files that a process needs besides its connections.
 const OTHER_FILES: u64 = 64;
 
+/// Members of a mesh: what is between them grows with the square.
+const MESH: usize = 2000;
+
 /// What was typed after `enishi bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
@@ -48,6 +53,14 @@ enum Workload {
     Calls(CallsArgs),
     /// How long a signal takes at a rate, from when it should have been sent
     Latency(LatencyArgs),
+    /// One client to all others in its room
+    Fanout(FanoutArgs),
+    /// Everybody enters one room, and sets up a connection with everybody
+    Mesh(MeshArgs),
+    /// Connecting, the upgrade and the registration
+    Setup(CrowdArgs),
+    /// What silent clients cost, and what memory stays when they have left
+    Idle(CrowdArgs),
 }
 
 #[derive(Debug, Args)]
@@ -110,6 +123,46 @@ struct LatencyArgs {
     rate: f64,
 }
 
+#[derive(Debug, Args)]
+struct FanoutArgs {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    measure: Measure,
+
+    /// How many clients are in the room
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = some)]
+    clients: usize,
+
+    /// What is sent
+    #[arg(long, value_enum, default_value_t = Payload::Sdp)]
+    payload: Payload,
+}
+
+#[derive(Debug, Args)]
+struct MeshArgs {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    measure: Measure,
+
+    /// How many clients are in the room
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = some)]
+    clients: usize,
+}
+
+#[derive(Debug, Args)]
+struct CrowdArgs {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    measure: Measure,
+
+    /// How many clients there are at once
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = even)]
+    clients: usize,
+}
+
 /// Which server, and in which language.
 #[derive(Debug, Args)]
 struct Target {
@@ -117,9 +170,9 @@ struct Target {
     #[arg(long, value_name = "URL")]
     url: Option<WsUrl>,
 
-    /// The protocol to speak
-    #[arg(long, default_value = "conic-c", value_parser = crate::args::dialects())]
-    dialect: Dialect,
+    /// The protocol to speak [default: conic-c; in rooms: enishi]
+    #[arg(long, value_parser = crate::args::dialects())]
+    dialect: Option<Dialect>,
 
     /// The driver of a server of its own
     #[arg(long, value_enum, default_value_t = Runtime::Mio, conflicts_with = "url")]
@@ -168,6 +221,36 @@ pub fn run(args: &BenchArgs) -> Result<u8, Failure> {
             let plan = args.measure.plan(Talk::Only(args.payload), Some(args.rate));
             in_pairs("latency", &args.target, args.clients, plan)
         }
+        Workload::Fanout(FanoutArgs { target, measure, clients, payload }) => {
+            let dialect = target.dialect.unwrap_or(Dialect::Enishi);
+            measured("fanout", target, dialect, *clients, |load, pid, progress| {
+                load.connect(*clients, |_| 0, progress)?;
+                rooms::fanout(load, *payload, measure.seconds, pid, progress)
+            })
+        }
+        Workload::Mesh(MeshArgs { target, measure, clients }) => {
+            if *clients > MESH {
+                return Err(Failure::Usage(format!(
+                    "a mesh of {clients} is too much: choose --clients {MESH} or less"
+                )));
+            }
+            let dialect = target.dialect.unwrap_or(Dialect::Enishi);
+            measured("mesh", target, dialect, *clients, |load, pid, progress| {
+                rooms::mesh(load, *clients, measure.seconds, pid, progress)
+            })
+        }
+        Workload::Setup(CrowdArgs { target, measure, clients }) => {
+            let dialect = target.dialect.unwrap_or(Dialect::ConicC);
+            measured("setup", target, dialect, *clients, |load, pid, progress| {
+                crowd::setup(load, *clients, measure.seconds, pid, progress)
+            })
+        }
+        Workload::Idle(CrowdArgs { target, measure, clients }) => {
+            let dialect = target.dialect.unwrap_or(Dialect::ConicC);
+            measured("idle", target, dialect, *clients, |load, pid, progress| {
+                crowd::idle(load, *clients, measure.seconds, pid, progress)
+            })
+        }
     }
 }
 
@@ -178,20 +261,36 @@ impl Measure {
 }
 
 fn in_pairs(workload: &'static str, target: &Target, clients: usize, plan: Plan) -> Result<u8, Failure> {
-    if matches!(target.dialect, Dialect::SocketIo | Dialect::SocketIo09) && clients > 2 {
-        let name = target.dialect.name();
+    let dialect = target.dialect.unwrap_or(Dialect::ConicC);
+    if matches!(dialect, Dialect::SocketIo | Dialect::SocketIo09) && clients > 2 {
+        let name = dialect.name();
         return Err(Failure::Usage(format!("{name} has no pairs, all hear each other: choose --clients 2, or fanout")));
     }
-    let bench = Bench::start(workload, target, clients)?;
-    let mut load = bench.load()?;
-    let before = bench.pid.and_then(Pid::rss);
-    load.connect(clients, |index| index / 2, &bench.progress)?;
-    let idle = bench.pid.and_then(Pid::rss);
-    let mut report = pairs::run(&mut load, plan, bench.pid, &bench.progress)?;
-    let grown = |now: Option<u64>| Some(now?.saturating_sub(before?) / clients as u64);
-    report.put("rss_bytes", "memory", bench.pid.and_then(Pid::rss), "bytes");
-    report.put("idle_bytes_per_connection", "per connection, idle", grown(idle), "bytes");
-    report.put("bytes_per_connection", "after traffic", grown(bench.pid.and_then(Pid::rss)), "bytes");
+    measured(workload, target, dialect, clients, |load, pid, progress| {
+        let before = pid.and_then(Pid::rss);
+        load.connect(clients, |index| index / 2, progress)?;
+        let idle = pid.and_then(Pid::rss);
+        let mut report = pairs::run(load, plan, pid, progress)?;
+        let grown = |now: Option<u64>| Some(now?.saturating_sub(before?) / clients as u64);
+        let after = pid.and_then(Pid::rss);
+        report.put("rss_bytes", "memory", after, "bytes");
+        report.put("idle_bytes_per_connection", "per connection, idle", grown(idle), "bytes");
+        report.put("bytes_per_connection", "after traffic", grown(after), "bytes");
+        Ok(report)
+    })
+}
+
+/// Starts what a workload needs, runs it, and prints what it found.
+fn measured(
+    workload: &'static str,
+    target: &Target,
+    dialect: Dialect,
+    clients: usize,
+    run: impl FnOnce(&mut Load, Option<Pid>, &Progress) -> Result<Report, Failure>,
+) -> Result<u8, Failure> {
+    let bench = Bench::start(workload, target, dialect, clients)?;
+    let mut load = Load::new(&bench.url, dialect)?;
+    let report = run(&mut load, bench.pid, &bench.progress)?;
     load.disconnect();
     bench.end(report)
 }
@@ -200,6 +299,7 @@ fn in_pairs(workload: &'static str, target: &Target, clients: usize, plan: Plan)
 struct Bench<'a> {
     workload: &'static str,
     target: &'a Target,
+    dialect: Dialect,
     server: Option<OwnServer>,
     url: String,
     pid: Option<Pid>,
@@ -208,7 +308,7 @@ struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    fn start(workload: &'static str, target: &'a Target, clients: usize) -> Result<Self, Failure> {
+    fn start(workload: &'static str, target: &'a Target, dialect: Dialect, clients: usize) -> Result<Self, Failure> {
         let files = server::raise_files();
         if clients as u64 + OTHER_FILES > files {
             let most = files.saturating_sub(OTHER_FILES);
@@ -236,11 +336,7 @@ impl<'a> Bench<'a> {
         }
         // Who starts the server says where it runs; we take the second core, as the servers of our own have the first.
         let pinned = server::pin(1);
-        Ok(Bench { workload, target, server, url, pid, pinned, progress: Progress::new() })
-    }
-
-    fn load(&self) -> Result<Load, Failure> {
-        Load::new(&self.url, self.target.dialect)
+        Ok(Bench { workload, target, dialect, server, url, pid, pinned, progress: Progress::new() })
     }
 
     /// Prints the report, and gives the exit code.
@@ -248,7 +344,7 @@ impl<'a> Bench<'a> {
         let mut report = Report::default();
         report.put("workload", "workload", Some(self.workload), "");
         report.put("server", "server", Some(self.name()), "");
-        report.put("dialect", "dialect", Some(self.target.dialect.name()), "");
+        report.put("dialect", "dialect", Some(self.dialect.name()), "");
         if self.pid.is_none() {
             figures.remark("without --pid nothing is known of the server's CPU time and memory".into());
         }
@@ -275,6 +371,11 @@ impl<'a> Bench<'a> {
 fn even(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number: &usize| number.is_multiple_of(2));
     number.filter(|number| (2..=100_000).contains(number)).ok_or_else(|| "an even number from 2 to 100000".into())
+}
+
+fn some(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (2..=100_000).contains(number));
+    number.ok_or_else(|| "a number from 2 to 100000".into())
 }
 
 fn rate(text: &str) -> Result<f64, String> {

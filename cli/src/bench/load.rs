@@ -40,6 +40,8 @@ pub struct Load {
     pub clients: Vec<Client>,
     pub around: Surroundings,
     pub dialect: Dialect,
+    /// How often somebody was told of another's entering a room.
+    pub notices: u64,
     url: String,
     /// The server, once its name was looked up.
     server: Option<SocketAddr>,
@@ -58,6 +60,7 @@ impl Load {
             clients: Vec::new(),
             around: Surroundings::new(),
             dialect,
+            notices: 0,
             url: url.to_owned(),
             server: None,
             poll: Poll::new().context("cannot poll sockets")?,
@@ -141,9 +144,13 @@ impl Load {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.to_string()),
             _ => {}
         }
-        let Load { clients, around, events, scratch, url, .. } = self;
+        let Load { clients, around, events, scratch, url, notices, .. } = self;
+        let mut noted = |clients: &mut [Client], around: &mut Surroundings, index: usize, frame: Frame| {
+            *notices += u64::from(is_notice(&frame));
+            heard(clients, around, index, frame)
+        };
         for event in events.iter() {
-            serve(clients, around, scratch, event, url, heard)?;
+            serve(clients, around, scratch, event, url, &mut noted)?;
         }
         Ok(())
     }
@@ -160,6 +167,11 @@ impl Load {
             std::thread::sleep(Duration::from_millis(1));
         }
         Ok(())
+    }
+
+    /// Whether clients can talk in pairs: where all hear all, two of them can.
+    pub fn is_paired(&self) -> bool {
+        !matches!(self.dialect, Dialect::SocketIo | Dialect::SocketIo09) || self.clients.len() == 2
     }
 
     /// Ends all connections at once, without leaving ports occupied.
@@ -205,6 +217,12 @@ fn serve(
             heard(clients, around, index, frame)?;
         }
     }
+}
+
+/// Whether somebody is told that another entered a room: in both dialects that have rooms the word is at the front.
+fn is_notice(frame: &Frame) -> bool {
+    let Frame::Text(text) = frame else { return false };
+    text.as_bytes().get(..24).is_some_and(|head| head.windows(7).any(|word| word == b"joined\""))
 }
 
 /// A plain GET, for the dialect that begins with one. Waits for the answer.

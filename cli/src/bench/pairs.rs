@@ -402,23 +402,30 @@ impl Pairs {
         let late = ["late_p50_us", "late_p90_us", "late_p99_us", "late_p99_9_us", "late_max_us"];
         let late_labels = ["sender late, p50", "p90", "p99", "p99.9", "longest"];
         report.times(late, late_labels, &mut self.lateness);
-        let sum = |count: fn(&Ledger) -> u64| self.sides.iter().map(|side| count(&side.ledger)).sum::<u64>();
-        let faults = [
-            ("lost", self.lost()),
-            ("reordered", sum(|ledger| ledger.reordered)),
-            ("duplicated", sum(|ledger| ledger.duplicated)),
-            ("misdelivered", self.strangers),
-        ];
-        for (what, count) in faults {
-            report.put(what, what, Some(count), "messages");
-            if count > 0 {
-                report.fail(format!("{count} messages {what}"));
-            }
-        }
+        let ledgers: Vec<Ledger> = self.sides.iter_mut().map(|side| std::mem::take(&mut side.ledger)).collect();
+        faults(&mut report, &ledgers, |index| self.sides[index ^ 1].sent, self.strangers);
         if received == 0 {
             report.fail("no message arrived in the window".into());
         }
         report
+    }
+}
+
+/// Reports what did not arrive as it should. `sent` says how many were for whom.
+pub fn faults(report: &mut Report, ledgers: &[Ledger], sent: impl Fn(usize) -> u64, strangers: u64) {
+    let sum = |count: fn(&Ledger) -> u64| ledgers.iter().map(count).sum::<u64>();
+    let lost = ledgers.iter().enumerate().map(|(index, ledger)| ledger.lost(sent(index))).sum::<u64>();
+    let faults = [
+        ("lost", lost),
+        ("reordered", sum(|ledger| ledger.reordered)),
+        ("duplicated", sum(|ledger| ledger.duplicated)),
+        ("misdelivered", strangers),
+    ];
+    for (what, count) in faults {
+        report.put(what, what, Some(count), "messages");
+        if count > 0 {
+            report.fail(format!("{count} messages {what}"));
+        }
     }
 }
 

@@ -51,6 +51,20 @@ pub struct Usage {
     pub stolen: Option<Duration>,
 }
 
+impl Usage {
+    /// Both together; what is unknown adds nothing.
+    pub fn and(self, other: Usage) -> Usage {
+        let sum =
+            |a: Option<Duration>, b: Option<Duration>| a.or(b).map(|_| a.unwrap_or_default() + b.unwrap_or_default());
+        Usage {
+            server: sum(self.server, other.server),
+            load: sum(self.load, other.load),
+            foreign: sum(self.foreign, other.foreign),
+            stolen: sum(self.stolen, other.stolen),
+        }
+    }
+}
+
 /// A look at the clocks of the server, of ourselves and of the machine.
 #[derive(Debug, Clone, Copy)]
 pub struct Look {

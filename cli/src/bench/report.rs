@@ -49,6 +49,11 @@ impl Report {
         self.remarks.extend(other.remarks);
     }
 
+    /// Adds only what went wrong in another one.
+    pub fn take_failures(&mut self, other: Report) {
+        self.failures.extend(other.failures);
+    }
+
     pub fn failed(&self) -> bool {
         !self.failures.is_empty()
     }

@@ -61,3 +61,20 @@ fn who_cannot_measure_says_why() {
         assert!(done.err.contains(why), "{done:?}");
     }
 }
+
+#[test]
+fn crowds_and_rooms_lose_nothing_either() {
+    for (arguments, figure) in [
+        (&["fanout", "--clients", "5", "--seconds", "0.5"][..], "deliveries"),
+        (&["fanout", "--clients", "5", "--seconds", "0.5", "--dialect", "socketio"], "deliveries"),
+        (&["mesh", "--clients", "5", "--seconds", "0.5"], "pairs"),
+        (&["mesh", "--clients", "5", "--seconds", "0.5", "--dialect", "mesh"], "pairs"),
+        (&["setup", "--clients", "10", "--seconds", "0.2"], "connections"),
+        (&["idle", "--clients", "10", "--seconds", "0.2"], "idle_bytes_per_connection"),
+    ] {
+        let done = run(&[&["bench"], arguments, &["--json"]].concat());
+        assert_eq!(done.code, Some(0), "{arguments:?}: {done:?}");
+        let report = report(&done);
+        assert!(report[figure].as_u64().is_some_and(|count| count > 0), "{arguments:?}: {report}");
+    }
+}
