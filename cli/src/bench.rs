@@ -13,9 +13,11 @@ mod progress;
 mod report;
 mod rooms;
 mod server;
+mod speech;
 
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use enishi_core::dialect::Dialect;
 
@@ -31,6 +33,7 @@ use process::Pid;
 use progress::Progress;
 use report::Report;
 use server::OwnServer;
+use speech::Tongue;
 
 /// Files that a process needs besides its connections.
 const OTHER_FILES: u64 = 64;
@@ -171,8 +174,8 @@ struct Target {
     url: Option<WsUrl>,
 
     /// The protocol to speak [default: conic-c; in rooms: enishi]
-    #[arg(long, value_parser = crate::args::dialects())]
-    dialect: Option<Dialect>,
+    #[arg(long, value_parser = tongues())]
+    dialect: Option<Tongue>,
 
     /// The driver of a server of its own
     #[arg(long, value_enum, default_value_t = Runtime::Mio, conflicts_with = "url")]
@@ -222,7 +225,7 @@ pub fn run(args: &BenchArgs) -> Result<u8, Failure> {
             in_pairs("latency", &args.target, args.clients, plan)
         }
         Workload::Fanout(FanoutArgs { target, measure, clients, payload }) => {
-            let dialect = target.dialect.unwrap_or(Dialect::Enishi);
+            let dialect = target.dialect.unwrap_or(Tongue::Ours(Dialect::Enishi));
             measured("fanout", target, dialect, *clients, |load, pid, progress| {
                 load.connect(*clients, |_| 0, progress)?;
                 rooms::fanout(load, *payload, measure.seconds, pid, progress)
@@ -234,19 +237,19 @@ pub fn run(args: &BenchArgs) -> Result<u8, Failure> {
                     "a mesh of {clients} is too much: choose --clients {MESH} or less"
                 )));
             }
-            let dialect = target.dialect.unwrap_or(Dialect::Enishi);
+            let dialect = target.dialect.unwrap_or(Tongue::Ours(Dialect::Enishi));
             measured("mesh", target, dialect, *clients, |load, pid, progress| {
                 rooms::mesh(load, *clients, measure.seconds, pid, progress)
             })
         }
         Workload::Setup(CrowdArgs { target, measure, clients }) => {
-            let dialect = target.dialect.unwrap_or(Dialect::ConicC);
+            let dialect = target.dialect.unwrap_or(Tongue::Ours(Dialect::ConicC));
             measured("setup", target, dialect, *clients, |load, pid, progress| {
                 crowd::setup(load, *clients, measure.seconds, pid, progress)
             })
         }
         Workload::Idle(CrowdArgs { target, measure, clients }) => {
-            let dialect = target.dialect.unwrap_or(Dialect::ConicC);
+            let dialect = target.dialect.unwrap_or(Tongue::Ours(Dialect::ConicC));
             measured("idle", target, dialect, *clients, |load, pid, progress| {
                 crowd::idle(load, *clients, measure.seconds, pid, progress)
             })
@@ -261,8 +264,8 @@ impl Measure {
 }
 
 fn in_pairs(workload: &'static str, target: &Target, clients: usize, plan: Plan) -> Result<u8, Failure> {
-    let dialect = target.dialect.unwrap_or(Dialect::ConicC);
-    if matches!(dialect, Dialect::SocketIo | Dialect::SocketIo09) && clients > 2 {
+    let dialect = target.dialect.unwrap_or(Tongue::Ours(Dialect::ConicC));
+    if dialect.is_broadcast() && clients > 2 {
         let name = dialect.name();
         return Err(Failure::Usage(format!("{name} has no pairs, all hear each other: choose --clients 2, or fanout")));
     }
@@ -284,7 +287,7 @@ fn in_pairs(workload: &'static str, target: &Target, clients: usize, plan: Plan)
 fn measured(
     workload: &'static str,
     target: &Target,
-    dialect: Dialect,
+    dialect: Tongue,
     clients: usize,
     run: impl FnOnce(&mut Load, Option<Pid>, &Progress) -> Result<Report, Failure>,
 ) -> Result<u8, Failure> {
@@ -299,7 +302,7 @@ fn measured(
 struct Bench<'a> {
     workload: &'static str,
     target: &'a Target,
-    dialect: Dialect,
+    dialect: Tongue,
     server: Option<OwnServer>,
     url: String,
     pid: Option<Pid>,
@@ -308,13 +311,17 @@ struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    fn start(workload: &'static str, target: &'a Target, dialect: Dialect, clients: usize) -> Result<Self, Failure> {
+    fn start(workload: &'static str, target: &'a Target, dialect: Tongue, clients: usize) -> Result<Self, Failure> {
         let files = server::raise_files();
         if clients as u64 + OTHER_FILES > files {
             let most = files.saturating_sub(OTHER_FILES);
             return Err(Failure::Usage(format!(
                 "{clients} clients need more files than the system allows: choose --clients {most} or less, or raise `ulimit -n`"
             )));
+        }
+        if target.url.is_none() && !dialect.is_ours() {
+            let name = dialect.name();
+            return Err(Failure::Usage(format!("our own server does not speak {name}: choose another's with --url")));
         }
         let server = match target.url {
             Some(_) => None,
@@ -366,6 +373,11 @@ impl<'a> Bench<'a> {
             None => self.url.clone(),
         }
     }
+}
+
+fn tongues() -> impl TypedValueParser<Value = Tongue> {
+    PossibleValuesParser::new(Tongue::all().map(Tongue::name))
+        .try_map(|name| Tongue::all().find(|tongue| tongue.name() == name).ok_or("no such dialect"))
 }
 
 fn even(text: &str) -> Result<usize, String> {

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use enishi_core::dialect::socketio::EVERYONE;
-use enishi_core::dialect::{ClientCodec, ClientSetup, Context, Dialect};
+use enishi_core::dialect::{Context, Rooms};
 use enishi_core::http::handshake::{Answer, Handshake, Place};
 use enishi_core::ids::Ids;
 use enishi_core::limits::Limits;
@@ -15,6 +15,7 @@ use tungstenite::Error;
 use tungstenite::protocol::{Message, Role, WebSocketConfig, WebSocketContext};
 
 use super::message::wire;
+use super::speech::{Speech, Tongue};
 
 /// tungstenite's own buffer; it is fed from memory.
 const READ_BUFFER_BYTES: usize = 1024;
@@ -22,7 +23,7 @@ const READ_BUFFER_BYTES: usize = 1024;
 /// Who a client is.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    pub dialect: Dialect,
+    pub tongue: Tongue,
     /// The name it asks for. A server may choose another.
     pub name: Name,
     /// Where a dialect registers by entering a room: which.
@@ -63,7 +64,7 @@ pub enum Stage {
 pub struct Client {
     pub socket: TcpStream,
     pub stage: Stage,
-    pub codec: ClientCodec,
+    pub speech: Speech,
     /// Under which others reach it, once it is registered.
     pub name: Name,
     identity: Identity,
@@ -77,25 +78,20 @@ pub struct Client {
 
 impl Client {
     /// A client whose connection is under way.
-    pub fn new(socket: TcpStream, identity: Identity, codec: ClientCodec, place: &Place, key: &str) -> Self {
+    pub fn new(socket: TcpStream, identity: Identity, speech: Speech, place: &Place, key: &str) -> Self {
         let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES).write_buffer_size(0);
         Client {
             socket,
             stage: Stage::Connecting,
             name: identity.name.clone(),
-            shake: place.handshake(key, codec.protocol()),
-            codec,
+            shake: place.handshake(key, speech.protocol()),
+            speech,
             identity,
             unread: Vec::new(),
             context: WebSocketContext::new(Role::Client, Some(config)),
             waiting: Vec::new(),
             readable: false,
         }
-    }
-
-    /// The codec for an identity, to know where to dial.
-    pub fn codec(identity: &Identity) -> ClientCodec {
-        ClientCodec::new(&ClientSetup { dialect: identity.dialect, token: None, offers: identity.offers })
     }
 
     /// The poll says that the connection may stand, or that the kernel takes bytes again.
@@ -194,10 +190,10 @@ impl Client {
                 self.unread.drain(..taken);
                 self.stage = Stage::Registering;
                 self.command(&Command::Register { name: Some(self.identity.name.clone()), resumable: false }, around)?;
-                if self.identity.dialect == Dialect::Mesh {
+                if self.identity.tongue.rooms() == Rooms::One {
                     self.command(&Command::Join { room: self.identity.room.clone(), tag: None }, around)?;
                 }
-                if self.codec.registers_silently() {
+                if self.speech.registers_silently() {
                     // What has no answer is done when something after it is answered.
                     self.send(&wire(&Frame::Ping)).map_err(|error| error.to_string())?;
                 }
@@ -212,9 +208,9 @@ impl Client {
     /// The dialect has no word for it, or the connection failed.
     pub fn command(&mut self, command: &Command, around: &mut Surroundings) -> Result<(), String> {
         let mut frames = Vec::new();
-        self.codec
+        self.speech
             .encode(&mut around.context(), command, &mut frames)
-            .map_err(|refusal| format!("{} cannot say this: {refusal}", self.identity.dialect.name()))?;
+            .map_err(|refusal| format!("{} cannot say this: {refusal}", self.identity.tongue.name()))?;
         frames.iter().try_for_each(|frame| self.send(&wire(frame))).map_err(|error| error.to_string())
     }
 
@@ -236,7 +232,7 @@ impl Client {
                     let why = close.map_or_else(String::new, |close| format!(": {} {}", close.code, close.reason));
                     return Err(format!("the server closed the connection{why}"));
                 }
-                Ok(Message::Pong(_)) if self.stage == Stage::Registering && self.codec.registers_silently() => {
+                Ok(Message::Pong(_)) if self.stage == Stage::Registering && self.speech.registers_silently() => {
                     self.stage = Stage::Registered;
                     continue;
                 }
@@ -244,7 +240,7 @@ impl Client {
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) => return Err(error.to_string()),
             };
-            if let Some(answer) = self.codec.answer(&frame) {
+            if let Some(answer) = self.speech.answer(&frame) {
                 self.send(&wire(&answer)).map_err(|error| error.to_string())?;
                 continue;
             }
@@ -259,10 +255,7 @@ impl Client {
         for event in self.events(frame, around) {
             match event {
                 Event::Registered { name, .. } => {
-                    self.name = match self.identity.dialect {
-                        Dialect::SocketIo | Dialect::SocketIo09 => Name::from(EVERYONE),
-                        _ => name,
-                    };
+                    self.name = if self.identity.tongue.is_broadcast() { Name::from(EVERYONE) } else { name };
                     self.stage = Stage::Registered;
                 }
                 Event::Refused { refusal, .. } => return Err(format!("the server refused to register: {refusal}")),
@@ -274,9 +267,7 @@ impl Client {
 
     /// What a frame means. One that cannot be understood means nothing.
     pub fn events(&mut self, frame: &Frame, around: &mut Surroundings) -> Vec<Event> {
-        let mut events = Vec::new();
-        let _ = self.codec.receive(&mut around.context(), frame, &mut events);
-        events
+        self.speech.events(&mut around.context(), frame)
     }
 }
 

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use enishi_core::dialect::Dialect;
 use enishi_core::http::get;
 use enishi_core::http::handshake::Place;
 use enishi_core::machine::Frame;
@@ -22,6 +21,7 @@ use socket2::SockRef;
 
 use super::client::{Client, Identity, Stage, Surroundings};
 use super::progress::Progress;
+use super::speech::{Speech, Tongue};
 use crate::failure::Failure;
 
 /// Connections under way at once: less than servers have places in their backlog.
@@ -39,7 +39,7 @@ const EVENTS: usize = 1024;
 pub struct Load {
     pub clients: Vec<Client>,
     pub around: Surroundings,
-    pub dialect: Dialect,
+    pub tongue: Tongue,
     /// How often somebody was told of another's entering a room.
     pub notices: u64,
     url: String,
@@ -55,11 +55,11 @@ impl Load {
     ///
     /// # Errors
     /// The system gives no poll.
-    pub fn new(url: &str, dialect: Dialect) -> Result<Self, Failure> {
+    pub fn new(url: &str, tongue: Tongue) -> Result<Self, Failure> {
         Ok(Load {
             clients: Vec::new(),
             around: Surroundings::new(),
-            dialect,
+            tongue,
             notices: 0,
             url: url.to_owned(),
             server: None,
@@ -106,16 +106,16 @@ impl Load {
     fn dial(&mut self, room: fn(usize) -> usize) -> Result<(), String> {
         let index = self.clients.len();
         let identity = Identity {
-            dialect: self.dialect,
+            tongue: self.tongue,
             name: Name::new(format!("bench-{index:06}")),
             room: Name::new(format!("bench-room-{}", room(index))),
             offers: index.is_multiple_of(2),
         };
-        let mut codec = Client::codec(&identity);
-        if codec.asks_first() {
-            codec.begin(&ask(&Place::parse(&codec.url(&self.url))?)?)?;
+        let mut speech = Speech::new(&identity);
+        if speech.asks_first() {
+            speech.begin(&ask(&Place::parse(&speech.url(&self.url))?)?)?;
         }
-        let place = Place::parse(&codec.url(&self.url))?;
+        let place = Place::parse(&speech.url(&self.url))?;
         let cannot = |error: io::Error| format!("cannot connect to {}: {}", self.url, words(&error));
         let server = match self.server {
             Some(server) => server,
@@ -128,7 +128,7 @@ impl Load {
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut socket, Token(index), interest).map_err(cannot)?;
         let key = STANDARD.encode(((index as u128) << 8 | 1).to_le_bytes());
-        self.clients.push(Client::new(socket, identity, codec, &place, &key));
+        self.clients.push(Client::new(socket, identity, speech, &place, &key));
         Ok(())
     }
 
@@ -171,7 +171,7 @@ impl Load {
 
     /// Whether clients can talk in pairs: where all hear all, two of them can.
     pub fn is_paired(&self) -> bool {
-        !matches!(self.dialect, Dialect::SocketIo | Dialect::SocketIo09) || self.clients.len() == 2
+        !self.tongue.is_broadcast() || self.clients.len() == 2
     }
 
     /// Ends all connections at once, without leaving ports occupied.

@@ -156,9 +156,9 @@ impl Pairs {
                 let client = &mut load.clients[index];
                 let mut frames = Vec::new();
                 let command = Command::Signal(envelope(to, signal));
-                match client.codec.encode(&mut load.around.context(), &command, &mut frames) {
+                match client.speech.encode(&mut load.around.context(), &command, &mut frames) {
                     Ok(()) => Ok(frames.first().and_then(Template::new)),
-                    Err(refusal) => Err(anyhow!("{} cannot say this: {refusal}", load.dialect.name())),
+                    Err(refusal) => Err(anyhow!("{} cannot say this: {refusal}", load.tongue.name())),
                 }
             };
             let templates = [template(Payload::Sdp)?, template(Payload::Candidate)?];

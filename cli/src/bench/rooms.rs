@@ -15,6 +15,7 @@ use super::pairs::{Ledger, envelope};
 use super::process::{Look, Pid};
 use super::progress::Progress;
 use super::report::{Report, round};
+use super::speech::Tongue;
 use crate::failure::Failure;
 
 const ROOM: &str = "bench-room-0";
@@ -44,24 +45,25 @@ pub fn fanout(
 ) -> Result<Report, Failure> {
     join(load, progress)?;
     let others = load.clients.len() - 1;
-    let everybody = || match load.dialect {
-        Dialect::SocketIo | Dialect::SocketIo09 => To::Peer(load.clients[0].name.clone()),
-        _ => To::Room(Name::from(ROOM)),
+    let everybody = || match load.tongue.is_broadcast() {
+        true => To::Peer(load.clients[0].name.clone()),
+        false => To::Room(Name::from(ROOM)),
     };
     let signal = message::signal(payload, true, Mark { sender: 0, number: 0 }, SDP_BYTES);
-    let signal = match (load.dialect, signal) {
+    let signal = match (load.tongue, signal) {
         // What is for a whole room is no negotiation there.
-        (Dialect::Enishi, Signal::Offer { sdp: text } | Signal::Candidate(Candidate { candidate: text, .. })) => {
-            Signal::Data { label: "bench".into(), payload: Text(text) }
-        }
+        (
+            Tongue::Ours(Dialect::Enishi),
+            Signal::Offer { sdp: text } | Signal::Candidate(Candidate { candidate: text, .. }),
+        ) => Signal::Data { label: "bench".into(), payload: Text(text) },
         (_, signal) => signal,
     };
     let command = Command::Signal(envelope(everybody(), signal));
     let mut frames = Vec::new();
-    let encoded = load.clients[0].codec.encode(&mut load.around.context(), &command, &mut frames);
+    let encoded = load.clients[0].speech.encode(&mut load.around.context(), &command, &mut frames);
     let template = frames.first().and_then(Template::new).filter(|_| encoded.is_ok());
     let mut template = template.ok_or_else(|| {
-        let name = load.dialect.name();
+        let name = load.tongue.name();
         Failure::Usage(format!(
             "{name} has no word for a message to all in a room: choose --dialect enishi or socketio"
         ))
@@ -133,7 +135,7 @@ pub fn mesh(
 ) -> Result<Report, Failure> {
     let mut report = Report::default();
     // Who registers by entering a room pays both at once.
-    if load.dialect.rooms() != Rooms::One {
+    if load.tongue.rooms() != Rooms::One {
         load.connect(clients, |_| 0, progress)?;
     }
     let notices = (clients * (clients - 1) / 2) as u64;
@@ -167,10 +169,10 @@ pub fn mesh(
 /// Brings everybody into the room, and waits until everybody knows. How many notices of others' coming were heard.
 fn join(load: &mut Load, progress: &Progress) -> Result<u64, Failure> {
     let count = load.clients.len() as u64;
-    match load.dialect.rooms() {
-        Rooms::None if matches!(load.dialect, Dialect::SocketIo | Dialect::SocketIo09) => return Ok(0),
+    match load.tongue.rooms() {
+        Rooms::None if load.tongue.is_broadcast() => return Ok(0),
         Rooms::None => {
-            let name = load.dialect.name();
+            let name = load.tongue.name();
             return Err(Failure::Usage(format!("{name} has no rooms: choose --dialect enishi or mesh")));
         }
         // Done by registering.
