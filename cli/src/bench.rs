@@ -5,6 +5,8 @@
 
 mod client;
 mod crowd;
+mod datachannel;
+mod link;
 mod load;
 mod message;
 mod pairs;
@@ -20,6 +22,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use enishi_core::dialect::Dialect;
+use enishi_core::limits::CHANNEL_BUFFER_BYTES;
 
 use crate::args::print;
 use crate::failure::{DONE, FAILED, Failure};
@@ -64,6 +67,8 @@ enum Workload {
     Setup(CrowdArgs),
     /// What silent clients cost, and what memory stays when they have left
     Idle(CrowdArgs),
+    /// Messages on data channels between peers in this process
+    Datachannel(ChannelArgs),
 }
 
 #[derive(Debug, Args)]
@@ -166,6 +171,55 @@ struct CrowdArgs {
     clients: usize,
 }
 
+#[derive(Debug, Args)]
+struct ChannelArgs {
+    /// What lies between the peers [default: memory, or simulated if --rtt, --loss or --mbit is given]
+    #[arg(long, value_enum)]
+    path: Option<PathKind>,
+
+    /// The round-trip time of a simulated path, in milliseconds
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u16).range(0..=10_000))]
+    rtt: Option<u16>,
+
+    /// The share of datagrams that a simulated path loses in each direction
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    loss: Option<f64>,
+
+    /// The rate of a simulated path in each direction, in megabits a second [default: unlimited]
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    mbit: Option<f64>,
+
+    /// The length of a message
+    #[arg(long, value_name = "BYTES", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(8..=262_144))]
+    bytes: u32,
+
+    /// Bytes that a sender holds
+    #[arg(long, value_name = "BYTES", default_value_t = CHANNEL_BUFFER_BYTES)]
+    buffer: usize,
+
+    /// Peer connections that send at once
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    connections: u16,
+
+    /// Measure for so long, of the path's time
+    #[arg(long, value_name = "S", default_value = "5", value_parser = crate::limit_flags::seconds)]
+    seconds: Duration,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum PathKind {
+    /// No network: datagrams are handed over
+    Memory,
+    /// UDP on 127.0.0.1
+    Loopback,
+    /// A link in virtual time
+    Simulated,
+}
+
 /// Which server, and in which language.
 #[derive(Debug, Args)]
 struct Target {
@@ -242,6 +296,7 @@ pub fn run(args: &BenchArgs) -> Result<u8, Failure> {
                 rooms::mesh(load, *clients, measure.seconds, pid, progress)
             })
         }
+        Workload::Datachannel(args) => channels(args),
         Workload::Setup(CrowdArgs { target, measure, clients }) => {
             let dialect = target.dialect.unwrap_or(Tongue::Ours(Dialect::ConicC));
             measured("setup", target, dialect, *clients, |load, pid, progress| {
@@ -255,6 +310,41 @@ pub fn run(args: &BenchArgs) -> Result<u8, Failure> {
             })
         }
     }
+}
+
+fn channels(args: &ChannelArgs) -> Result<u8, Failure> {
+    let shaped = args.rtt.is_some() || args.loss.is_some() || args.mbit.is_some();
+    let path = match args.path {
+        Some(PathKind::Memory | PathKind::Loopback) if shaped => {
+            return Err(Failure::Usage("--rtt, --loss and --mbit are for --path simulated".into()));
+        }
+        Some(PathKind::Loopback) => link::Path::Loopback,
+        None if !shaped => link::Path::Memory,
+        Some(PathKind::Memory) => link::Path::Memory,
+        Some(PathKind::Simulated) | None => link::Path::Simulated {
+            rtt: Duration::from_millis(args.rtt.unwrap_or(0).into()),
+            loss: args.loss.unwrap_or(0.0) / 100.0,
+            megabits: args.mbit,
+        },
+    };
+    server::raise_files();
+    let plan = datachannel::Plan {
+        path,
+        bytes: args.bytes as usize,
+        connections: args.connections.into(),
+        buffer: args.buffer,
+        window: args.seconds,
+    };
+    let progress = Progress::new();
+    let mut report = Report::default();
+    report.put("workload", "workload", Some("datachannel"), "");
+    report.extend(datachannel::run(&plan, &progress)?);
+    drop(progress);
+    if cfg!(debug_assertions) {
+        report.remark("this is a debug build: its figures mean nothing".into());
+    }
+    print(if args.json { report.json() } else { report.text() }.as_bytes())?;
+    Ok(if report.failed() { FAILED } else { DONE })
 }
 
 impl Measure {
@@ -390,7 +480,12 @@ fn some(text: &str) -> Result<usize, String> {
     number.ok_or_else(|| "a number from 2 to 100000".into())
 }
 
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|percent| (0.0..=50.0).contains(percent));
+    number.ok_or_else(|| "a percentage from 0 to 50".into())
+}
+
 fn rate(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|rate| (0.1..=10_000_000.0).contains(rate));
-    number.ok_or_else(|| "messages a second, from 0.1 to 10000000".into())
+    number.ok_or_else(|| "a rate from 0.1 to 10000000, such as 5000".into())
 }

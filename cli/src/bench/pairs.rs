@@ -395,7 +395,7 @@ impl Pairs {
         report.usage(usage, window, received, "cpu_us_per_message", "CPU per message");
         let full = usage.server.is_none_or(|server| server.as_secs_f64() > 0.9 * seconds);
         if self.plan.rate.is_none() && !full {
-            report.remark("the server was not busy all the time: the load was the limit of the throughput".into());
+            report.remark("the server was not busy all the time: the throughput is not its own limit".into());
         }
         let latency = ["p50_us", "p90_us", "p99_us", "p99_9_us", "max_us"];
         report.times(latency, ["p50", "p90", "p99", "p99.9", "longest"], &mut self.latencies);

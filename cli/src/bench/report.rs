@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 
 use super::process::Usage;
 
+/// Others that use more than this of a core have changed what was measured.
+const NOISE_PERCENT: f64 = 20.0;
+
 /// The figures of one run, in the order in which they are shown.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -67,6 +70,9 @@ impl Report {
         self.put("load_cpu_percent", "load's CPU", share(usage.load), "% of a core");
         self.put("foreign_cpu_percent", "others' CPU", share(usage.foreign), "% of a core");
         self.put("stolen_cpu_percent", "stolen CPU", share(usage.stolen), "% of a core");
+        if let Some(foreign) = share(usage.foreign).filter(|foreign| *foreign > NOISE_PERCENT) {
+            self.remark(format!("others used {foreign:.0} % of a core meanwhile: measure again when it is quiet"));
+        }
     }
 
     /// Percentiles of times.

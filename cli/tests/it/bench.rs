@@ -54,7 +54,7 @@ fn who_cannot_measure_says_why() {
         (&["relay", "--clients", "3"], 2, "even"),
         (&["relay", "--dialect", "socketio"], 2, "fanout"),
         (&["relay", "--pid", "1"], 2, "--url"),
-        (&["latency", "--rate", "0"], 2, "messages a second"),
+        (&["latency", "--rate", "0"], 2, "a rate"),
     ] {
         let done = run(&[&["bench"], arguments].concat());
         assert_eq!(done.code, Some(code), "{done:?}");
@@ -76,5 +76,18 @@ fn crowds_and_rooms_lose_nothing_either() {
         assert_eq!(done.code, Some(0), "{arguments:?}: {done:?}");
         let report = report(&done);
         assert!(report[figure].as_u64().is_some_and(|count| count > 0), "{arguments:?}: {report}");
+    }
+}
+
+#[test]
+fn data_channels_lose_nothing_on_any_path() {
+    for arguments in
+        [&[][..], &["--path", "loopback", "--connections", "2"], &["--rtt", "20", "--loss", "1", "--mbit", "50"]]
+    {
+        let done = run(&[&["bench", "datachannel", "--seconds", "0.5", "--json"], arguments].concat());
+        assert_eq!(done.code, Some(0), "{arguments:?}: {done:?}");
+        let report = report(&done);
+        assert!(report["megabytes_per_second"].as_f64().is_some_and(|rate| rate > 0.0), "{report}");
+        assert_eq!(report["lost"], 0, "{report}");
     }
 }
