@@ -31,7 +31,7 @@ use crate::url::WsUrl;
 
 use load::Load;
 use message::Payload;
-use pairs::{Plan, Talk};
+use pairs::{Others, Plan, Talk};
 use process::Pid;
 use progress::Progress;
 use report::Report;
@@ -129,6 +129,18 @@ struct LatencyArgs {
     /// Messages a second in all
     #[arg(long, value_name = "R", default_value = "5000", value_parser = rate)]
     rate: f64,
+
+    /// So many others who do not read what they are sent
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    slow_readers: u16,
+
+    /// So many other pairs who send as fast as they can
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    flooders: u16,
+
+    /// So many others who say nothing
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    idle: u16,
 }
 
 #[derive(Debug, Args)]
@@ -235,6 +247,10 @@ struct Target {
     #[arg(long, value_enum, default_value_t = Runtime::Mio, conflicts_with = "url")]
     runtime: Runtime,
 
+    /// Leave the limits of a server of its own as they are [default: raised, so that they do not decide]
+    #[arg(long, conflicts_with = "url")]
+    usual_limits: bool,
+
     /// The process of the server at --url, to tell its CPU time and memory
     #[arg(long, value_name = "PID", requires = "url")]
     pid: Option<u32>,
@@ -270,12 +286,15 @@ pub fn run(args: &BenchArgs) -> Result<u8, Failure> {
                 rate: args.rate,
                 window_time: args.measure.seconds,
                 count: args.measure.count,
+                others: Others::default(),
             };
             in_pairs("relay", &args.target, args.clients, plan)
         }
         Workload::Calls(args) => in_pairs("calls", &args.target, args.clients, args.measure.plan(Talk::Calls, None)),
         Workload::Latency(args) => {
-            let plan = args.measure.plan(Talk::Only(args.payload), Some(args.rate));
+            let others =
+                Others { slow: args.slow_readers.into(), flooding: args.flooders.into(), idle: args.idle.into() };
+            let plan = Plan { others, ..args.measure.plan(Talk::Only(args.payload), Some(args.rate)) };
             in_pairs("latency", &args.target, args.clients, plan)
         }
         Workload::Fanout(FanoutArgs { target, measure, clients, payload }) => {
@@ -349,7 +368,15 @@ fn channels(args: &ChannelArgs) -> Result<u8, Failure> {
 
 impl Measure {
     fn plan(&self, talk: Talk, rate: Option<f64>) -> Plan {
-        Plan { talk, bytes: 2048, window: 1, rate, window_time: self.seconds, count: self.count }
+        Plan {
+            talk,
+            bytes: 2048,
+            window: 1,
+            rate,
+            window_time: self.seconds,
+            count: self.count,
+            others: Others::default(),
+        }
     }
 }
 
@@ -359,6 +386,7 @@ fn in_pairs(workload: &'static str, target: &Target, clients: usize, plan: Plan)
         let name = dialect.name();
         return Err(Failure::Usage(format!("{name} has no pairs, all hear each other: choose --clients 2, or fanout")));
     }
+    let clients = clients + plan.others.clients();
     measured(workload, target, dialect, clients, |load, pid, progress| {
         let before = pid.and_then(Pid::rss);
         load.connect(clients, |index| index / 2, progress)?;
@@ -417,7 +445,7 @@ impl<'a> Bench<'a> {
             Some(_) => None,
             None => {
                 server::pin(0);
-                Some(OwnServer::start(target.runtime)?)
+                Some(OwnServer::start(target.runtime, !target.usual_limits)?)
             }
         };
         let url = match (&target.url, &server) {

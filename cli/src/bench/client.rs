@@ -11,6 +11,7 @@ use enishi_core::limits::Limits;
 use enishi_core::machine::Frame;
 use enishi_core::signal::{Command, Event, Name};
 use mio::net::TcpStream;
+use socket2::SockRef;
 use tungstenite::Error;
 use tungstenite::protocol::{Message, Role, WebSocketConfig, WebSocketContext};
 
@@ -74,6 +75,7 @@ pub struct Client {
     waiting: Vec<u8>,
     /// Whether the socket may have more to read, and is to be read although its caller wanted none.
     pub readable: bool,
+    deaf: bool,
 }
 
 impl Client {
@@ -91,6 +93,7 @@ impl Client {
             context: WebSocketContext::new(Role::Client, Some(config)),
             waiting: Vec::new(),
             readable: false,
+            deaf: false,
         }
     }
 
@@ -137,7 +140,7 @@ impl Client {
     /// # Errors
     /// The connection failed or ended.
     pub fn read(&mut self, scratch: &mut [u8]) -> io::Result<usize> {
-        if !self.readable {
+        if !self.readable || self.deaf {
             return Ok(0);
         }
         match self.socket.read(scratch) {
@@ -154,6 +157,12 @@ impl Client {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
             Err(error) => Err(error),
         }
+    }
+
+    /// Reads no more, and lets the kernel hold little of what comes.
+    pub fn deafen(&mut self, bytes: usize) {
+        self.deaf = true;
+        let _ = SockRef::from(&self.socket).set_recv_buffer_size(bytes);
     }
 
     /// The next message in `chunk` for whoever uses this client. Handshake and registration happen in here.

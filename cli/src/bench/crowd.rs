@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::load::Load;
 use super::message::Payload;
-use super::pairs::{self, Plan, Talk};
+use super::pairs::{self, Others, Plan, Talk};
 use super::process::{Look, Pid, Usage};
 use super::progress::Progress;
 use super::report::{Report, round};
@@ -77,6 +77,7 @@ pub fn idle(
         rate: None,
         window_time: Duration::from_secs(10),
         count: TRAFFIC * clients as u64,
+        others: Others::default(),
     };
     let traffic = if load.is_paired() { Some(pairs::run(load, plan, pid, progress)?) } else { None };
     load.rest(SETTLE, progress)?;

@@ -1,6 +1,7 @@
 //! Pairs of clients that talk through the server: relay, calls and latency.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
@@ -20,7 +21,7 @@ use crate::failure::Failure;
 const WARM_UP: Duration = Duration::from_millis(500);
 
 /// After the window, for what is still on its way.
-const LAST_ONES: Duration = Duration::from_secs(3);
+const LAST_ONES: Duration = Duration::from_secs(10);
 
 /// The introduction of one pair.
 const INTRODUCTION: Duration = Duration::from_secs(20);
@@ -30,6 +31,33 @@ const SAMPLES: usize = 4_000_000;
 
 /// Messages of a call that one side sends: a description and five candidates.
 const CALL: u64 = 6;
+
+/// Messages that each side of a flooding pair has on its way.
+const FLOOD: usize = 64;
+
+/// Messages a second to each who does not read.
+const TO_THE_DEAF: f64 = 50.0;
+
+/// What a socket of who does not read may hold, as little as the kernel lets it.
+const DEAF_BYTES: usize = 4096;
+
+/// Clients beside those that are measured, which disturb them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Others {
+    /// Pairs of whom one sends and the other does not read.
+    pub slow: usize,
+    /// Pairs that send as fast as they can.
+    pub flooding: usize,
+    /// Clients that say nothing.
+    pub idle: usize,
+}
+
+impl Others {
+    /// How many clients these are.
+    pub fn clients(self) -> usize {
+        2 * (self.slow + self.flooding) + self.idle
+    }
+}
 
 /// What the pairs say, and when.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +72,7 @@ pub struct Plan {
     pub window_time: Duration,
     /// Ends the window earlier.
     pub count: u64,
+    pub others: Others,
 }
 
 /// The messages of a client, one after the other.
@@ -114,14 +143,19 @@ struct Side {
     on_way_from: u64,
 }
 
-/// All pairs: clients 0 and 1, 2 and 3, and so on.
+/// All pairs: clients 0 and 1, 2 and 3, and so on. First those that are measured, then those of whom one does not read,
+/// then those that flood.
 struct Pairs {
     plan: Plan,
     sides: Vec<Side>,
+    /// Clients that are measured.
+    measured: usize,
     received: u64,
     strangers: u64,
     /// Whether an arrival is answered by the next message.
     ponging: bool,
+    /// Whether those who flood go on.
+    flooding: bool,
     /// Arrivals of messages scheduled from here on are timed.
     timed_from: Option<Instant>,
     latencies: Vec<Duration>,
@@ -145,8 +179,10 @@ pub fn run(load: &mut Load, plan: Plan, pid: Option<Pid>, progress: &Progress) -
 
 impl Pairs {
     fn new(load: &mut Load, plan: Plan) -> Result<Self, Failure> {
-        let mut sides = Vec::with_capacity(load.clients.len());
-        for index in 0..load.clients.len() {
+        let talking = load.clients.len() - plan.others.idle;
+        let measured = load.clients.len() - plan.others.clients();
+        let mut sides = Vec::with_capacity(talking);
+        for index in 0..talking {
             let mut template = |payload| {
                 if !plan.talk.has(payload) {
                     return Ok(None);
@@ -166,7 +202,18 @@ impl Pairs {
             sides.push(Side { templates, sent: 0, ledger, hint: 0, on_way, on_way_from: 0 });
         }
         let (latencies, lateness) = (Vec::new(), Vec::new());
-        Ok(Pairs { plan, sides, received: 0, strangers: 0, ponging: false, timed_from: None, latencies, lateness })
+        Ok(Pairs {
+            plan,
+            sides,
+            measured,
+            received: 0,
+            strangers: 0,
+            ponging: false,
+            flooding: false,
+            timed_from: None,
+            latencies,
+            lateness,
+        })
     }
 
     /// Every pair exchanges an offer and an answer, which are compared with what was sent.
@@ -231,7 +278,7 @@ impl Pairs {
     ) -> Result<(Usage, Duration, u64), Failure> {
         self.ponging = true;
         for _ in 0..self.plan.window {
-            for index in 0..self.sides.len() {
+            for index in 0..self.measured {
                 self.send(&mut load.clients, &mut load.around, index).map_err(|error| anyhow!(error))?;
             }
         }
@@ -256,6 +303,8 @@ impl Pairs {
         pid: Option<Pid>,
         progress: &Progress,
     ) -> Result<(Usage, Duration, u64), Failure> {
+        self.disturb(load)?;
+        let mut to_the_deaf = Instant::now();
         // Always the same arrivals.
         let mut dice = Secrets::new([7; 32]);
         let mut at = Instant::now();
@@ -268,8 +317,14 @@ impl Pairs {
             if measured.is_none() && now >= begin {
                 measured = Some((Look::now(pid), now, self.received));
             }
+            if to_the_deaf <= now {
+                to_the_deaf += Duration::from_secs_f64(1.0 / TO_THE_DEAF);
+                for index in self.slow().step_by(2) {
+                    self.send(&mut load.clients, &mut load.around, index).map_err(|error| anyhow!(error))?;
+                }
+            }
             while at <= now {
-                let index = (dice.number() % self.sides.len() as u64) as usize;
+                let index = (dice.number() % self.measured as u64) as usize;
                 if at >= begin && self.lateness.len() < SAMPLES {
                     self.lateness.push(Instant::now() - at);
                 }
@@ -286,8 +341,28 @@ impl Pairs {
         Ok((look.since(), since.elapsed(), self.received - before))
     }
 
+    /// Who does not read stops reading, who floods begins.
+    fn disturb(&mut self, load: &mut Load) -> Result<(), Failure> {
+        for index in self.slow().skip(1).step_by(2) {
+            load.clients[index].deafen(DEAF_BYTES);
+        }
+        self.flooding = true;
+        for _ in 0..FLOOD {
+            for index in self.slow().end..self.sides.len() {
+                self.send(&mut load.clients, &mut load.around, index).map_err(|error| anyhow!(error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Pairs of whom one does not read.
+    fn slow(&self) -> Range<usize> {
+        self.measured..self.measured + 2 * self.plan.others.slow
+    }
+
     /// Waits for what is still on its way.
     fn drain(&mut self, load: &mut Load) -> Result<(), Failure> {
+        self.flooding = false;
         let begin = Instant::now();
         while self.lost() > 0 && begin.elapsed() < LAST_ONES {
             self.turn(load)?;
@@ -322,7 +397,10 @@ impl Pairs {
                         self.arrived(clients, around, index, mark)?;
                     }
                 }
-                Event::Refused { refusal, .. } => return Err(format!("the server refused a signal: {refusal}")),
+                // Who talks to somebody that does not read may be told so.
+                Event::Refused { refusal, .. } if !self.slow().contains(&index) => {
+                    return Err(format!("the server refused a signal: {refusal}"));
+                }
                 _ => {}
             }
         }
@@ -341,6 +419,9 @@ impl Pairs {
             return Ok(());
         }
         self.sides[index].ledger.take(mark.number);
+        if index >= self.measured {
+            return if self.flooding && index >= self.slow().end { self.send(clients, around, index) } else { Ok(()) };
+        }
         self.received += 1;
         if let Some(from) = self.timed_from {
             let sender = &mut self.sides[index ^ 1];
@@ -378,13 +459,15 @@ impl Pairs {
     }
 
     fn lost(&self) -> u64 {
-        (0..self.sides.len()).map(|index| self.sides[index].ledger.lost(self.sides[index ^ 1].sent)).sum()
+        let slow = self.slow();
+        let heard = (0..self.sides.len()).filter(|index| !slow.contains(index));
+        heard.map(|index| self.sides[index].ledger.lost(self.sides[index ^ 1].sent)).sum()
     }
 
     fn report(mut self, usage: &Usage, window: Duration, received: u64) -> Report {
         let mut report = Report::default();
         let seconds = window.as_secs_f64();
-        report.put("clients", "clients", Some(self.sides.len()), "");
+        report.put("clients", "clients", Some(self.measured), "");
         report.put("seconds", "measured for", Some(super::report::round(seconds)), "s");
         report.put("messages", "messages", Some(received), "");
         report.put("messages_per_second", "throughput", Some((received as f64 / seconds).round() as u64), "messages/s");
@@ -402,8 +485,13 @@ impl Pairs {
         let late = ["late_p50_us", "late_p90_us", "late_p99_us", "late_p99_9_us", "late_max_us"];
         let late_labels = ["sender late, p50", "p90", "p99", "p99.9", "longest"];
         report.times(late, late_labels, &mut self.lateness);
+        let slow = self.slow();
+        // Nothing is known of what was sent to who does not read.
+        let sent: Vec<u64> = (0..self.sides.len())
+            .map(|index| if slow.contains(&index) { 0 } else { self.sides[index ^ 1].sent })
+            .collect();
         let ledgers: Vec<Ledger> = self.sides.iter_mut().map(|side| std::mem::take(&mut side.ledger)).collect();
-        faults(&mut report, &ledgers, |index| self.sides[index ^ 1].sent, self.strangers);
+        faults(&mut report, &ledgers, |index| sent[index], self.strangers);
         if received == 0 {
             report.fail("no message arrived in the window".into());
         }

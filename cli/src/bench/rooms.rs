@@ -27,7 +27,7 @@ const AHEAD: u64 = 2;
 const SETTING_UP: usize = 256;
 
 /// Without a single arrival, what is missing is lost.
-const SILENCE: Duration = Duration::from_secs(5);
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// Bytes of a session description.
 const SDP_BYTES: usize = 2048;

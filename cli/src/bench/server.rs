@@ -34,11 +34,12 @@ pub struct OwnServer {
 }
 
 impl OwnServer {
-    /// Starts one on a free port of loopback and waits until it listens.
+    /// Starts one on a free port of loopback and waits until it listens; `raised` or with the limits that it has by
+    /// itself.
     ///
     /// # Errors
     /// It does not start.
-    pub fn start(runtime: Runtime) -> Result<Self, Failure> {
+    pub fn start(runtime: Runtime, raised: bool) -> Result<Self, Failure> {
         let program = env::current_exe().context("cannot find this program to start a server")?;
         let mut command = Command::new(program);
         for (name, _) in env::vars_os() {
@@ -50,7 +51,8 @@ impl OwnServer {
             Runtime::Mio => "mio",
             Runtime::Smol => "smol",
         };
-        command.args(["signal", "--listen", "127.0.0.1:0", "--runtime", runtime]).args(RAISED);
+        command.args(["signal", "--listen", "127.0.0.1:0", "--runtime", runtime]);
+        command.args(RAISED.iter().filter(|_| raised));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().context("cannot start a server")?;
         let lines = child.stderr.take().ok_or_else(|| anyhow!("the server has no stderr"))?;

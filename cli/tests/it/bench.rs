@@ -40,9 +40,19 @@ fn latency_is_told_with_the_senders_own_lateness() {
 }
 
 #[test]
+fn who_disturbs_is_not_measured() {
+    let others = ["--slow-readers", "1", "--flooders", "1", "--idle", "3", "--usual-limits"];
+    let measured = ["bench", "latency", "--clients", "4", "--rate", "100", "--seconds", "1", "--json"];
+    let done = run(&[&measured[..], &others].concat());
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let report = report(&done);
+    assert_eq!((&report["clients"], &report["lost"]), (&4.into(), &0.into()), "{report}");
+}
+
+#[test]
 fn every_dialect_can_be_driven() {
     for dialect in ["enishi", "conic-a", "conic-b", "zenn", "mesh", "tonybai", "socketio", "socketio-0.9"] {
-        let done = run(&["bench", "relay", "--clients", "2", "--seconds", "0.2", "--dialect", dialect, "--json"]);
+        let done = run(&["bench", "relay", "--clients", "2", "--seconds", "1", "--dialect", dialect, "--json"]);
         assert_eq!(done.code, Some(0), "{dialect}: {done:?}");
     }
 }
