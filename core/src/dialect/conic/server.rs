@@ -111,7 +111,7 @@ impl Server {
             (Generation::A | Generation::B, "register") => Ok(Command::Register { name: None, resumable: false }),
             (Generation::A | Generation::B, "unregister") => {
                 let inside = envelope.inside(self.generation)?;
-                let id = Object::parse(&inside.text)?.string("id")?.unwrap_or_default();
+                let id = inside.object()?.string("id")?.unwrap_or_default();
                 Ok(Command::Unregister { name: wire::name(&id)? })
             }
             (Generation::A | Generation::B, "") => Err(Refusal::Malformed("the message has no type")),
@@ -125,7 +125,7 @@ impl Server {
     /// C: `register_request`.
     fn register(&mut self, envelope: &Envelope<'_>) -> Result<Command, Refusal> {
         let inside = envelope.inside(Generation::C)?;
-        let data = Object::parse(&inside.text)?;
+        let data = inside.object()?;
         let id = data.string("client_id")?.unwrap_or_default();
         match data.get("errors")?.map(|value| value.get()) {
             Some("true") => self.errors = true,
@@ -139,7 +139,7 @@ impl Server {
     /// C: `unregister_request`; without a name, the oldest is meant.
     fn unregister(&mut self, envelope: &Envelope<'_>) -> Result<Command, Refusal> {
         let id = match envelope.content {
-            Some(data) => Object::parse(data.get())?.string("client_id")?.unwrap_or_default(),
+            Some(data) => data.object()?.string("client_id")?.unwrap_or_default(),
             None => "".into(),
         };
         let name = match self.names.first() {
@@ -161,7 +161,7 @@ impl Server {
     ) -> Result<crate::signal::Envelope, Refusal> {
         let generation = self.generation;
         let inside = envelope.inside(generation)?;
-        let object = Object::parse(&inside.text)?;
+        let object = inside.object()?;
         let routed = Routed::parse(generation, &envelope.kind, &object)?;
         let to = wire::name(&routed.to).map_err(|refusal| match generation {
             // Nobody can have such a name, and for that A and B have a word.
