@@ -59,12 +59,13 @@ impl<'a> Object<'a> {
 
 /// Whether Go takes a member called `key` for the field called `name`, which is ASCII. Two letters outside ASCII fold
 /// into it: the long s and the Kelvin sign.
+#[inline]
 pub fn same_name(key: &str, name: &str) -> bool {
-    if key.len() <= name.len() {
-        // No letter becomes longer, so a key with one of the two is longer than the name.
-        return key.eq_ignore_ascii_case(name);
+    if key.len() == name.len() {
+        return key == name || key.eq_ignore_ascii_case(name);
     }
-    !key.is_ascii() && key.chars().map(fold).eq(name.chars().map(fold))
+    // A key with one of the two in it is longer than the name.
+    key.len() > name.len() && !key.is_ascii() && key.chars().map(fold).eq(name.chars().map(fold))
 }
 
 fn fold(c: char) -> char {

@@ -55,7 +55,8 @@ impl<'a> Raw<'a> {
     /// [`Refusal::Malformed`]: it is not a string, or has half of a surrogate pair in it.
     pub fn string(self) -> Result<Cow<'a, str>, Refusal> {
         match self.0.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
-            Some(inside) => unescape(inside, self.0),
+            Some(inside) if !has_backslash(inside.as_bytes()) => Ok(Cow::Borrowed(inside)),
+            Some(_) => unescape(self.0).map(Cow::Owned),
             None => Err(Refusal::Malformed("a string was expected")),
         }
     }
@@ -170,13 +171,17 @@ impl<'a> Scanner<'a> {
 
     /// The name of a member, and the colon after it.
     fn name(&mut self) -> Result<Cow<'a, str>, Refusal> {
-        let start = self.at();
         self.expect(b'"')?;
-        self.string()?;
-        let text = self.text.get(start..self.at()).ok_or(NO_JSON)?;
+        let start = self.at();
+        let escaped = self.string()?;
+        let end = self.at();
         self.white();
         self.expect(b':')?;
-        Raw(text).string()
+        if escaped {
+            let quoted = self.text.get(start.saturating_sub(1)..end).ok_or(NO_JSON)?;
+            return unescape(quoted).map(Cow::Owned);
+        }
+        self.text.get(start..end.saturating_sub(1)).map(Cow::Borrowed).ok_or(NO_JSON)
     }
 
     /// Steps over one value and checks it, whatever is nested in it. It is `outer` levels deep itself.
@@ -187,7 +192,7 @@ impl<'a> Scanner<'a> {
             self.white();
             let first = self.next()?;
             match first {
-                b'"' => self.string()?,
+                b'"' => _ = self.string()?,
                 b'{' | b'[' => {
                     if depth >= JSON_DEPTH {
                         return Err(TOO_DEEP);
@@ -236,22 +241,29 @@ impl<'a> Scanner<'a> {
         self.expect(b':')
     }
 
-    /// The rest of a string, to the quote that ends it.
-    fn string(&mut self) -> Result<(), Refusal> {
+    /// The rest of a string, to the quote that ends it. Whether something in it is escaped.
+    fn string(&mut self) -> Result<bool, Refusal> {
+        let mut escaped = false;
         loop {
             self.plain();
-            match self.next()? {
-                b'"' => return Ok(()),
-                b'\\' => match self.next()? {
+            // Line ends of an SDP are two escapes in a row.
+            while let [b'\\', escape, rest @ ..] = self.rest {
+                (escaped, self.rest) = (true, rest);
+                match escape {
                     b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
-                    b'u' => match self.rest.split_first_chunk::<4>() {
+                    b'u' => match rest.split_first_chunk::<4>() {
                         Some((digits, rest)) if digits.iter().all(u8::is_ascii_hexdigit) => self.rest = rest,
                         _ => return Err(NO_JSON),
                     },
                     _ => return Err(NO_JSON),
-                },
-                // What follows is plain again.
-                0x20.. => {}
+                }
+            }
+            match self.rest {
+                [b'"', rest @ ..] => {
+                    self.rest = rest;
+                    return Ok(escaped);
+                }
+                [0x20..=b'[' | b']'.., rest @ ..] => self.rest = rest,
                 _ => return Err(NO_JSON),
             }
         }
@@ -356,13 +368,15 @@ fn find_quote(bytes: &[u8]) -> Option<usize> {
     rest.iter().position(|byte| *byte == b'"').map(|at| at.saturating_add(skipped))
 }
 
-/// The text of a valid string: `inside` without and `quoted` with its quotes.
-fn unescape<'a>(inside: &'a str, quoted: &str) -> Result<Cow<'a, str>, Refusal> {
-    if !inside.contains('\\') {
-        return Ok(Cow::Borrowed(inside));
-    }
-    let text = serde_json::from_str(quoted).map(Cow::Owned);
-    text.map_err(|_| Refusal::Malformed("a string has an escape that is no character"))
+fn has_backslash(bytes: &[u8]) -> bool {
+    let any = |bytes: &[u8]| bytes.iter().fold(false, |found, byte| found | (*byte == b'\\'));
+    let (blocks, rest) = bytes.as_chunks::<16>();
+    blocks.iter().any(|block| any(block)) || any(rest)
+}
+
+/// The text of a valid string with its quotes.
+fn unescape(quoted: &str) -> Result<String, Refusal> {
+    serde_json::from_str(quoted).map_err(|_| Refusal::Malformed("a string has an escape that is no character"))
 }
 
 #[cfg(test)]

@@ -204,7 +204,7 @@ pub enum Body<'a> {
         sdp: Raw<'a>,
     },
     /// A candidate, or the end of them.
-    Candidate(Candidate),
+    Candidate(Init<'a>),
     /// Relayed data.
     Data {
         /// The channel's label.
@@ -212,6 +212,15 @@ pub enum Body<'a> {
         /// The message.
         payload: Vec<u8>,
     },
+}
+
+/// `RTCIceCandidateInit`.
+#[derive(Debug, Default)]
+pub struct Init<'a> {
+    candidate: Cow<'a, str>,
+    mid: Option<Cow<'a, str>>,
+    index: Option<u16>,
+    fragment: Option<Cow<'a, str>>,
 }
 
 impl<'a> Routed<'a> {
@@ -263,9 +272,14 @@ impl Body<'_> {
             Body::Description { kind: Kind::Offer, sdp } => Signal::Offer { sdp: sdp.string()?.into_owned() },
             Body::Description { sdp, .. } => Signal::Answer { sdp: sdp.string()?.into_owned() },
             Body::Candidate(candidate) if candidate.candidate.is_empty() => {
-                Signal::EndOfCandidates { username_fragment: candidate.username_fragment }
+                Signal::EndOfCandidates { username_fragment: candidate.fragment.map(Cow::into_owned) }
             }
-            Body::Candidate(candidate) => Signal::Candidate(candidate),
+            Body::Candidate(candidate) => Signal::Candidate(Candidate {
+                candidate: candidate.candidate.into_owned(),
+                sdp_mid: candidate.mid.map(Cow::into_owned),
+                sdp_m_line_index: candidate.index,
+                username_fragment: candidate.fragment.map(Cow::into_owned),
+            }),
             Body::Data { label, payload } => Signal::Data {
                 label: label.into_owned(),
                 payload: match String::from_utf8(payload) {
@@ -325,29 +339,31 @@ fn description(value: Option<Raw<'_>>) -> Result<Body<'_>, Refusal> {
 
 /// A candidate, and whether it stood there as the generation writes it: in C as an object, in A and B as a string with
 /// the JSON of one. The README's form may have the object itself there, or the bare `candidate:` line.
-fn candidate(generation: Generation, value: Raw<'_>) -> Result<(Candidate, bool), Refusal> {
+fn candidate(generation: Generation, value: Raw<'_>) -> Result<(Init<'_>, bool), Refusal> {
     if value.get().starts_with('{') {
-        return Ok((candidate_init(&value.object()?)?, generation == Generation::C));
+        return Ok((init(&value.object()?)?, generation == Generation::C));
     }
     if generation == Generation::C {
         return Err(Refusal::Malformed("the candidate is not an object"));
     }
     let text = value.string()?;
     if text.is_empty() || text.starts_with("candidate:") {
-        return Ok((Candidate { candidate: text.into_owned(), ..Candidate::default() }, false));
+        return Ok((Init { candidate: text, ..Init::default() }, false));
     }
-    Ok((candidate_init(&Object::parse(&text)?)?, true))
+    // The text that it stands in is ours.
+    let Init { candidate, mid, index, fragment } = init(&Object::parse(&text)?)?;
+    let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+    Ok((Init { candidate: owned(candidate), mid: mid.map(owned), index, fragment: fragment.map(owned) }, true))
 }
 
 /// `RTCIceCandidateInit`, in camel case in all generations.
-fn candidate_init(object: &Object<'_>) -> Result<Candidate, Refusal> {
-    let text = |name| Ok::<_, Refusal>(object.string(name)?.map(Cow::into_owned));
-    let index = object.get("sdpMLineIndex")?.map(|value| serde_json::from_str(value.get())).transpose();
-    Ok(Candidate {
-        candidate: text("candidate")?.unwrap_or_default(),
-        sdp_mid: text("sdpMid")?,
-        sdp_m_line_index: index.map_err(|_| Refusal::Malformed("sdpMLineIndex is not a number from 0 to 65535"))?,
-        username_fragment: text("usernameFragment")?,
+fn init<'a>(object: &Object<'a>) -> Result<Init<'a>, Refusal> {
+    let index = object.get("sdpMLineIndex")?.map(|value| value.get().parse()).transpose();
+    Ok(Init {
+        candidate: object.string("candidate")?.unwrap_or_default(),
+        mid: object.string("sdpMid")?,
+        index: index.map_err(|_| Refusal::Malformed("sdpMLineIndex is not a number from 0 to 65535"))?,
+        fragment: object.string("usernameFragment")?,
     })
 }
 
