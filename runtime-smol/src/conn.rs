@@ -170,10 +170,11 @@ enum Head {
 
 /// An accepted connection, to its end.
 pub(crate) async fn serve(tcp: Async<TcpStream>, mut link: Link) {
-    let reason = match requests(Wire::new(tcp), &mut link).await {
+    // Each part of a life has memory of its own, given back when it is over: a task is as large as its largest part.
+    let reason = match Box::pin(requests(Wire::new(tcp), &mut link)).await {
         Head::Over(reason) => reason,
         Head::Upgraded(wire, rest, max_message_bytes) => {
-            let ws = talk::open(wire, rest, Role::Server, max_message_bytes).await;
+            let ws = Box::pin(talk::open(wire, rest, Role::Server, max_message_bytes)).await;
             return talk(ws, Role::Server, link).await;
         }
     };

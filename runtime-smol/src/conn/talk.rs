@@ -49,14 +49,17 @@ pub(super) async fn open(mut wire: Wire, rest: Vec<u8>, role: Role, max_message_
 }
 
 /// Speaks WebSocket until the end, and tells it.
-pub(crate) async fn talk(ws: WebSocketStream<Wire>, role: Role, link: Link) {
-    let mut talk =
-        Talk { ws, role, link, out: VecDeque::new(), batch: (0, 0), unflushed: false, faulty: false, closing: None };
-    let reason = talk.converse().await;
-    let Talk { ws, mut link, .. } = talk;
-    // The socket is closed before its end is told.
-    drop(ws);
-    link.tell(News::Closed(reason)).await;
+pub(crate) fn talk(ws: WebSocketStream<Wire>, role: Role, link: Link) -> impl Future<Output = ()> {
+    let (out, batch) = (VecDeque::new(), (0, 0));
+    // Boxed before the task begins, or the task would have room for it twice: as an argument and as what it becomes.
+    let mut talk = Box::new(Talk { ws, role, link, out, batch, unflushed: false, faulty: false, closing: None });
+    async move {
+        let reason = talk.converse().await;
+        let Talk { ws, mut link, .. } = *talk;
+        // The socket is closed before its end is told.
+        drop(ws);
+        link.tell(News::Closed(reason)).await;
+    }
 }
 
 struct Talk {
