@@ -3,6 +3,9 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+/// Slots that need no more memory than an arena has from the start.
+const ROOM: usize = 32 * 1024;
+
 /// A key into an [`Arena`] of `T`. A key whose value was removed finds nothing, also when the slot is taken again.
 pub struct Key<T> {
     slot: u32,
@@ -29,7 +32,10 @@ struct Slot<T> {
 impl<T> Arena<T> {
     /// An arena of at most `limit` values.
     pub fn with_limit(limit: usize) -> Self {
-        Arena { slots: Vec::new(), free: Vec::new(), len: 0, limit: limit.min(u32::MAX as usize) }
+        // What stays for ever is asked for at the start: later it would lie above what clients bring, and pin it.
+        let room = limit.min(ROOM);
+        let (slots, free) = (Vec::with_capacity(room), Vec::with_capacity(room));
+        Arena { slots, free, len: 0, limit: limit.min(u32::MAX as usize) }
     }
 
     /// Adds a value, or gives it back if the arena is full.

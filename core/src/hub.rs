@@ -531,6 +531,10 @@ impl Hub {
             self.names.remove(&name);
             fx.push(HubEffect::Freed { name });
         }
+        if self.names.is_empty() {
+            // An empty map keeps its last node, wherever that lies.
+            self.names = BTreeMap::new();
+        }
     }
 }
 

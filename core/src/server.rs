@@ -400,6 +400,10 @@ impl Server {
     fn forget(&mut self, conn: ConnId, why: Departure, text: String) {
         self.let_go(conn, why);
         let Some(state) = self.conns.remove(&conn) else { return };
+        if self.conns.is_empty() {
+            // An empty map keeps its last node, wherever that lies.
+            self.conns = BTreeMap::new();
+        }
         self.clear_deadlines(conn);
         self.deadlines.clear(&Timer::Close(conn));
         self.stats.closed += u64::from(!conn.is_session());
@@ -615,7 +619,10 @@ impl Server {
                 }
             }
         }
-        self.effects = kept(queue.into());
+        // Not in place of a list that is there: each would lie somewhere else.
+        if self.effects.capacity() == 0 {
+            self.effects = kept(queue.into());
+        }
     }
 
     fn tell(

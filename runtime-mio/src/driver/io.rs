@@ -27,6 +27,13 @@ const DIAL: Duration = Duration::from_secs(10);
 /// How long accepting pauses after it failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Connections for which the lists have room from the start: what grows later would lie above what connections bring, and
+/// pin it when they are gone. Memory that is not touched costs nothing.
+const ROOM: usize = 32 * 1024;
+
+/// Connections in a table that is worth making smaller when the last has gone.
+const MANY: usize = 1024;
+
 /// Everything that a machine's outputs act on.
 pub(crate) struct Io<C> {
     poll: Poll,
@@ -120,12 +127,12 @@ impl<C> Io<C> {
             conns: HashMap::default(),
             last_conn: 0,
             dials: BTreeMap::new(),
-            ready: VecDeque::new(),
-            dirty: Vec::new(),
-            credited: Vec::new(),
+            ready: VecDeque::with_capacity(ROOM),
+            dirty: Vec::with_capacity(ROOM),
+            credited: Vec::with_capacity(ROOM),
             backlog: VecDeque::new(),
             deadlines: BTreeSet::new(),
-            spares: Spares::default(),
+            spares: Spares::new(),
         };
         Ok((io, handle))
     }
@@ -227,7 +234,7 @@ impl<C> Io<C> {
     }
 
     pub(super) fn forget(&mut self, id: ConnId) {
-        if self.conns.remove(&id).is_none() {
+        if !self.remove(id) {
             self.backlog.retain(|input| !matches!(input, Input::Closed { conn, .. } if *conn == id));
         }
     }
@@ -256,8 +263,16 @@ impl<C> Io<C> {
         self.dirty = dirty;
     }
 
+    fn remove(&mut self, id: ConnId) -> bool {
+        let found = self.conns.remove(&id).is_some();
+        if self.conns.is_empty() && self.conns.capacity() > MANY {
+            self.conns.shrink_to_fit();
+        }
+        found
+    }
+
     fn finish(&mut self, id: ConnId, over: Over) {
-        self.conns.remove(&id);
+        self.remove(id);
         match over {
             Over::Closed(reason) => self.backlog.push_back(Input::Closed { conn: id, reason }),
             Over::NotOpened(dial, error) => self.next_address(dial, error),
@@ -286,7 +301,7 @@ impl<C> Io<C> {
                 }
                 Due::Dial(dial) => {
                     if let Some(Dial { conn, .. }) = self.dials.remove(&dial) {
-                        conn.map(|conn| self.conns.remove(&conn));
+                        conn.map(|conn| self.remove(conn));
                         let error = format!("no answer within {} s", DIAL.as_secs());
                         self.backlog.push_back(Input::DialFailed { dial, error });
                     }
