@@ -115,7 +115,10 @@ impl Talk {
                     }
                     self.hang_up();
                 }
-                Turn::Message(Some(Ok(Message::Close(frame)))) => return self.acknowledge(frame).await,
+                Turn::Message(Some(Ok(Message::Close(frame)))) => {
+                    // Boxed: it is a part of every connection's task otherwise.
+                    return Box::pin(self.acknowledge(frame)).await;
+                }
                 Turn::Message(Some(Ok(message))) => self.hear(message).await,
                 Turn::Frame(frame) => self.pass_on(frame).await,
                 Turn::Fault(fault) => self.refuse(fault).await,

@@ -19,7 +19,7 @@ const TURN_BYTES: usize = 64 * 1024;
 const CHUNK_BYTES: usize = 32 * 1024;
 
 /// The largest buffer for writing that an idle connection keeps.
-const KEPT_BYTES: usize = 4 * 1024;
+const KEPT_BYTES: usize = 512;
 
 thread_local! {
     /// What every connection of the thread reads into, so that an idle one keeps no buffer. It is taken for a read and
