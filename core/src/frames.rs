@@ -73,7 +73,7 @@ impl Frames {
         let (mask, payload) = rest.split_at(mask_bytes);
         let Some(payload) = payload.get(..payload_bytes) else { return Begin::Part(payload_bytes - payload.len()) };
         let whole = head + payload_bytes;
-        let is_alone = first & (FINAL | RESERVED) == FINAL && !self.fragmented && self.masked == !mask.is_empty();
+        let is_alone = first & (FINAL | RESERVED) == FINAL && !self.fragmented && self.masked != mask.is_empty();
         match opcode {
             TEXT | BINARY if is_alone => {
                 let payload = unmasked(payload, mask);

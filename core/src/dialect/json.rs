@@ -380,7 +380,7 @@ fn unescape(quoted: &str) -> Result<String, Refusal> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 mod tests {
     use std::collections::BTreeMap;
 
