@@ -32,10 +32,19 @@ impl Agent {
 
     /// Leaves a room.
     pub(super) fn leave(&mut self, now: Instant, room: RoomName) {
-        let told = self.ask(now, &Command::Leave { room: room.clone(), tag: None }, "leave a room");
         // Without a server it is left by not entering it again, or once the session is resumed.
-        if told || self.signaling.dialect().rooms() == Rooms::Many {
-            if self.rooms.contains_key(&room) {
+        let is_later = !self.signaling.is_up() && self.signaling.dialect().rooms() == Rooms::Many;
+        let is_ours = self.rooms.contains_key(&room);
+        let is_left = if is_later && is_ours {
+            let name = room.as_str();
+            let sentence = format!("the room {name} is left; the signaling server is away and hears of it when it is back");
+            self.notice(AgentNotice::Warning(sentence));
+            true
+        } else {
+            self.ask(now, &Command::Leave { room: room.clone(), tag: None }, "leave a room")
+        };
+        if is_left {
+            if is_ours {
                 self.leaving.insert(room.clone());
             }
             self.part(now, &room);
