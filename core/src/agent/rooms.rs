@@ -32,10 +32,20 @@ impl Agent {
 
     /// Leaves a room.
     pub(super) fn leave(&mut self, now: Instant, room: RoomName) {
-        let told = self.ask(now, &Command::Leave { room: room.clone(), tag: None }, "leave a room");
         // Without a server it is left by not entering it again, or once the session is resumed.
-        if told || self.signaling.dialect().rooms() == Rooms::Many {
-            if self.rooms.contains_key(&room) {
+        let is_later = !self.signaling.is_up() && self.signaling.dialect().rooms() == Rooms::Many;
+        let is_ours = self.rooms.contains_key(&room);
+        let is_left = if is_later && is_ours {
+            let name = room.as_str();
+            let sentence =
+                format!("the room {name} is left; the signaling server is away and hears of it when it is back");
+            self.notice(AgentNotice::Warning(sentence));
+            true
+        } else {
+            self.ask(now, &Command::Leave { room: room.clone(), tag: None }, "leave a room")
+        };
+        if is_left {
+            if is_ours {
                 self.leaving.insert(room.clone());
             }
             self.part(now, &room);
@@ -67,6 +77,11 @@ impl Agent {
     /// Who is in a room of ours. Whoever gets a roster is the one to offer: it comes to newcomers, and to who missed
     /// something, for whom nobody else will do it.
     pub(super) fn roster(&mut self, now: Instant, room: RoomName, members: Vec<Name>) {
+        if self.rooms.contains_key(&room) {
+            // Connected before, with no room in common as far as we knew: they may part for the same reason.
+            let strangers: Vec<&Name> = members.iter().filter(|name| !self.is_mate(name)).collect();
+            strangers.into_iter().for_each(|name| self.peers.doubt(now, name));
+        }
         if let Some(known) = self.rooms.get_mut(&room) {
             let before = known.replace(members.iter().cloned().collect());
             for gone in before.iter().flatten().filter(|name| !members.contains(name)) {

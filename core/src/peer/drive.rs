@@ -144,7 +144,7 @@ impl Peer {
         out.push(PeerEffect::Transmit { local, remote, bytes });
     }
 
-    fn event(&mut self, now: Instant, event: Event, out: &mut Vec<PeerEffect>) {
+    pub(super) fn event(&mut self, now: Instant, event: Event, out: &mut Vec<PeerEffect>) {
         match event {
             Event::Connected => {
                 self.recovery.secured(now);

@@ -452,6 +452,24 @@ fn a_goodbye_is_seen_by_both_once_and_after_what_was_sent() {
     }
 }
 
+/// str0m says no more than `Closed` when the association is lost, and no network in memory loses one at will.
+#[test]
+fn an_end_of_sctp_that_nobody_asked_for_is_a_failure_and_a_goodbye_is_none() {
+    let (mut world, _) = World::connected(24);
+    world.signaling = false; // Bob, whom this does not tell, asks for a restart
+    world.act(ALICE, |peer, now, out| peer.event(now, str0m::Event::Closed, out));
+    world.act(ALICE, |peer, now, out| peer.timeout(now, out));
+    world.run(Duration::from_secs(60));
+    let broken = world.told[ALICE].iter().filter(|effect| **effect == PeerEffect::Failed(PeerFault::Broken)).count();
+    assert_eq!(broken, 1, "{:?}", world.told[ALICE]);
+    assert_eq!(world.told[ALICE].last(), Some(&PeerEffect::State(PeerState::Closed)));
+    assert_eq!(world.peers[ALICE].next_timeout(), None);
+    let (mut world, _) = World::connected(25);
+    world.act(ALICE, |peer, now, out| peer.close(now, out));
+    world.until(Duration::from_secs(4), |world| world.peers[BOB].state() == PeerState::Closed);
+    assert!(!world.told[BOB].iter().any(|effect| matches!(effect, PeerEffect::Failed(_))), "{:?}", world.told[BOB]);
+}
+
 #[test]
 fn a_channel_is_closed_for_both_and_the_others_stay() {
     let (mut world, chat) = World::connected(24);

@@ -10,8 +10,8 @@ use enishi_tests::sim::{self, run_seed};
 use proptest::prelude::*;
 
 /// Seeds that once failed.
-const FIXED: [u64; 16] =
-    [16, 119, 187, 264, 1107, 1871, 1913, 2030, 3395, 4429, 5536, 7718, 102_657, 105_445, 110_103, 208_184];
+const FIXED: [u64; 17] =
+    [16, 119, 187, 264, 1107, 1871, 1913, 2030, 3395, 4429, 5536, 7718, 102_657, 105_445, 110_103, 208_184, 413_455];
 
 #[test]
 fn what_once_failed_holds() {

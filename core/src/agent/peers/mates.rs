@@ -99,8 +99,17 @@ impl Peers {
         self.shut.retain(|name, _| !mates.contains(name));
     }
 
-    /// Somebody left one of the rooms that we share.
+    /// Somebody left one of the rooms that we share. Their goodbye may have come before the word of it.
     pub(in crate::agent) fn left_one(&mut self, now: Instant, name: &Name) {
+        if self.remotes.contains_key(name) {
+            self.doubt(now, name);
+        } else if !self.apart.contains_key(name) {
+            self.missed(now, name, true);
+        }
+    }
+
+    /// Somebody with whom there is a connection may have said goodbye without having known that we share a room.
+    pub(in crate::agent) fn doubt(&mut self, now: Instant, name: &Name) {
         if let Some(remote) = self.remotes.get_mut(name) {
             remote.renew = Some(now + RENEW);
         }
@@ -239,6 +248,35 @@ mod tests {
         zoe.reopen(std::slice::from_ref(&name));
         zoe.meet(now, std::slice::from_ref(&name), &mut out);
         assert!(offer(&out).is_some());
+    }
+
+    /// The goodbye of who left one room comes after the roster of another, and before the word that they left.
+    #[test]
+    fn a_mate_who_left_one_room_and_whose_goodbye_came_first_is_met_anew() {
+        let now = Instant::now();
+        let name = Name::from("zoe");
+        let mut amy = peers(now, "amy", 1);
+        amy.left_one(now, &name);
+        assert!(next_offer(&mut amy, now).is_some_and(|wait| wait <= FIRST_RETRY * 3 / 2));
+        // Not so who was closed by command.
+        let mut amy = peers(now, "amy", 1);
+        amy.missed(now, &name, true);
+        amy.shut(now, name.clone(), &mut Vec::new());
+        amy.left_one(now, &name);
+        assert_eq!(next_offer(&mut amy, now), None);
+    }
+
+    #[test]
+    fn a_goodbye_that_crosses_our_meeting_in_a_room_is_doubted_for_a_minute() {
+        for (wait, is_met) in [(Duration::from_secs(1), true), (RENEW + Duration::from_secs(1), false)] {
+            let now = Instant::now();
+            let name = Name::from("zoe");
+            let mut amy = peers(now, "amy", 1);
+            amy.offer(now, name.clone(), &mut Vec::new());
+            amy.doubt(now, &name);
+            amy.forget(now + wait, &name, &mut Vec::new());
+            assert_eq!(next_offer(&mut amy, now + wait).is_some(), is_met, "{wait:?}");
+        }
     }
 
     /// Our ICE restart met a remote that had given the connection up, and took it for a first offer.
