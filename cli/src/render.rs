@@ -386,6 +386,7 @@ fn fault_code(fault: &PeerFault) -> &'static str {
         PeerFault::Fingerprint => "fingerprint",
         PeerFault::Panicked(_) => "panicked",
         PeerFault::NoPath => "no-path",
+        PeerFault::Broken => "broken",
     }
 }
 
@@ -396,6 +397,7 @@ fn fault_clause(fault: &PeerFault) -> String {
             "its certificate is not the one that its description names; somebody may be in between".into()
         }
         PeerFault::Panicked(_) => "what it sent could not be handled; the other connections are not touched".into(),
+        PeerFault::Broken => "its data channels broke off; offer again".into(),
         PeerFault::NoPath => {
             "no network path was found; a firewall may block UDP, or both need --stun HOST:PORT".into()
         }

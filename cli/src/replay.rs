@@ -121,9 +121,12 @@ fn input(input: &Input<'_, ServerCommand>) -> String {
             CloseReason::Error(error) => format!("{conn} failed: {}", Escaped(error)),
         },
         Input::Command(ServerCommand::Drain) => "drain".to_owned(),
-        Input::Dialed { .. } | Input::DialFailed { .. } | Input::Got { .. } | Input::Datagram { .. } => {
-            "nothing for a server".to_owned()
-        }
+        Input::Dialed { .. }
+        | Input::DialFailed { .. }
+        | Input::Got { .. }
+        | Input::Datagram { .. }
+        | Input::FileRead { .. }
+        | Input::FileWritten { .. } => "nothing for a server".to_owned(),
     }
 }
 
@@ -138,7 +141,11 @@ fn output(output: &Output<ServerNotice>) -> String {
         Output::Drop { conn } => format!("{conn} drop"),
         Output::Notice(ServerNotice::Trace(trace)) => format!("log: {trace}"),
         Output::Notice(ServerNotice::Drained) => "drained".to_owned(),
-        Output::Dial { .. } | Output::Get { .. } | Output::Datagram { .. } => "nothing that a server does".to_owned(),
+        Output::Dial { .. }
+        | Output::Get { .. }
+        | Output::Datagram { .. }
+        | Output::ReadFile { .. }
+        | Output::WriteFile { .. } => "nothing that a server does".to_owned(),
     }
 }
 

@@ -348,7 +348,7 @@ impl Agent {
             AgentCommand::Channel { to, spec } => self.peers.open_channel(now, to, &spec, out),
             AgentCommand::Send { to, label, payload } => self.peers.send(now, to, label.as_deref(), &payload, out),
             AgentCommand::Restart(name) => self.peers.restart(now, name, out),
-            AgentCommand::Close(name) => self.peers.close(now, name, out),
+            AgentCommand::Close(name) => self.close(now, name),
             AgentCommand::Peers => self.peers.list(out),
             AgentCommand::UseTurn(servers) => self.peers.use_turn(now, servers, out),
             AgentCommand::Relay { to, label, payload } => {
@@ -454,6 +454,9 @@ impl Agent {
     fn peers_effect(&mut self, now: Instant, effect: PeersEffect) {
         match effect {
             PeersEffect::Notice(notice) => {
+                if let AgentNotice::PeerFailed { id, fault } = &notice {
+                    self.failed(now, id, fault);
+                }
                 self.habits.notice(now, &notice);
                 self.notice(notice);
             }
@@ -574,6 +577,7 @@ impl Machine for Agent {
             Input::Command(command) => self.command(now, command),
             // A client is sent no requests, and what the kernel took of its few messages says nothing to it.
             Input::Accepted { .. } | Input::Request { .. } | Input::BadRequest { .. } | Input::Sent { .. } => {}
+            Input::FileRead { .. } | Input::FileWritten { .. } => {}
         }
         self.settle(now);
         if let Some(until) = self.quitting.filter(|_| !self.ended) {

@@ -9,7 +9,8 @@
 //!
 //! The rings, each of which knows only those inside it:
 //!
-//! 0. [`machine`], [`clock`], [`arena`], [`deadlines`], [`limits`], [`escape`], [`trace`], [`ids`]
+//! 0. [`machine`], [`clock`], [`arena`], [`deadlines`], [`limits`], [`escape`], [`trace`], [`ids`],
+//!    [`media`] (sound and picture as data)
 //! 1. [`signal`], [`hub`], [`turn`], [`peer`] (the only place that names str0m)
 //! 2. [`dialect`]: frames to and from the neutral words
 //! 3. [`http`]: heads, routes, answers
@@ -31,6 +32,7 @@ pub mod ids;
 pub mod journal;
 pub mod limits;
 pub mod machine;
+pub mod media;
 pub mod peer;
 pub mod server;
 pub mod signal;

@@ -71,6 +71,35 @@ pub struct DialId(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenerId(pub u16);
 
+/// Something asked of a file. Counted up by the machine and never used twice.
+///
+/// A machine has at most one of them under way per file, so drivers promise no order among them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileOp(pub u64);
+
+/// Where [`Output::WriteFile`] writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteAt {
+    /// At the start of a file that this creates. Fails with [`FileError::Exists`] instead of touching another.
+    New,
+    /// So many bytes after the start of a file that exists. A gap that this leaves behind the file's end reads as zeros.
+    Offset(u64),
+}
+
+/// Why a file could not be read or written. After a failed write its bytes may be there in part.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FileError {
+    /// [`WriteAt::New`]: there is something of that name.
+    #[error("there is a file of that name already")]
+    Exists,
+    /// There is no file or no folder of that name.
+    #[error("no such file or folder")]
+    Missing,
+    /// Anything else: a clause for a person, such as "the disk is full".
+    #[error("{0}")]
+    Other(String),
+}
+
 /// One WebSocket message or a sign of life. Text and binary are reference-counted: a clone copies no payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
@@ -224,6 +253,20 @@ pub enum Input<'a, C> {
         /// What was in it.
         bytes: &'a [u8],
     },
+    /// An [`Output::ReadFile`] is done.
+    FileRead {
+        /// Which.
+        op: FileOp,
+        /// What was read. Fewer bytes than were asked for: the file ends with them.
+        result: Result<Bytes, FileError>,
+    },
+    /// An [`Output::WriteFile`] is done.
+    FileWritten {
+        /// Which.
+        op: FileOp,
+        /// Whether all of it was handed to the operating system.
+        result: Result<(), FileError>,
+    },
     /// The embedding program asks for something.
     Command(C),
 }
@@ -303,6 +346,29 @@ pub enum Output<N> {
         /// What to send.
         bytes: Vec<u8>,
     },
+    /// Read from a regular file; answered by [`Input::FileRead`]. The driver never waits for a disk meanwhile.
+    ReadFile {
+        /// The new name of this.
+        op: FileOp,
+        /// As the operating system takes it.
+        path: String,
+        /// Of the first byte.
+        offset: u64,
+        /// At most so many bytes.
+        len: usize,
+    },
+    /// Write to a regular file; answered by [`Input::FileWritten`]. The driver never waits for a disk meanwhile, but
+    /// for a moment when its run ends, so that the last words are written too.
+    WriteFile {
+        /// The new name of this.
+        op: FileOp,
+        /// As the operating system takes it.
+        path: String,
+        /// Where.
+        at: WriteAt,
+        /// What.
+        bytes: Bytes,
+    },
     /// Tell the embedding program.
     Notice(N),
 }
@@ -336,4 +402,5 @@ impl fmt::Debug for ConnId {
 }
 
 print_id!(DialId, "d");
+print_id!(FileOp, "f");
 print_id!(ListenerId, "l");

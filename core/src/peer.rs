@@ -55,6 +55,9 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 const EARLY_DATAGRAMS: usize = 4;
 const DATAGRAM_BYTES: usize = 2_000;
 
+/// The type of a record of DTLS with an alert (RFC 5246, 6.2.1).
+const ALERT: u8 = 21;
+
 /// How a peer connection is set up.
 #[derive(Debug, Clone)]
 pub struct PeerConfig {
@@ -114,6 +117,8 @@ pub enum PeerFault {
     Panicked(String),
     /// No path was found in time.
     NoPath,
+    /// SCTP, which carries the channels, broke off over a path that works; nobody said goodbye.
+    Broken,
 }
 
 /// Why a message was not sent.
@@ -229,6 +234,8 @@ pub struct Peer {
     unwanted: Vec<ChannelId>,
     /// The end is near: not later than then.
     closing: Option<Closing>,
+    /// The datagram that is being handled has the remote's goodbye.
+    goodbye: bool,
     /// DTLS that came before the path: local, remote, bytes.
     early: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
     /// Local addresses on TURN servers.
@@ -281,6 +288,7 @@ impl Peer {
             channels,
             unwanted: Vec::new(),
             closing: None,
+            goodbye: false,
             early: Vec::new(),
             relays: BTreeSet::new(),
             path: None,
@@ -373,6 +381,14 @@ impl Peer {
         sdp::read(sdp).is_ok_and(|remote| remote.fingerprint != known.fingerprint)
     }
 
+    /// Whether an answer is to another offer than our last one, of a connection that we gave up: it names another
+    /// `a=mid` (RFC 8843, 8.1).
+    pub fn is_stale(&self, sdp: &str) -> bool {
+        let ours = self.negotiation.local.as_ref().and_then(|local| local.mid.as_ref());
+        let theirs = sdp::read(sdp).ok().and_then(|remote| remote.mid);
+        ours.zip(theirs.as_ref()).is_some_and(|(ours, theirs)| ours != theirs)
+    }
+
     /// Whether a datagram belongs to this connection.
     pub fn accepts(&self, now: Instant, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) -> bool {
         let Some(rtc) = &self.rtc else { return false };
@@ -419,6 +435,7 @@ impl Peer {
         bytes: &[u8],
         out: &mut Vec<PeerEffect>,
     ) -> bool {
+        self.goodbye = has_alert(bytes);
         let result = self.mutate(now, out, |rtc| {
             let Ok(datagram) = Receive::new(Protocol::Udp, remote, local, bytes) else { return Ok(false) };
             let input = Input::Receive(now, datagram);
@@ -427,6 +444,7 @@ impl Peer {
             }
             rtc.handle_input(input).map(|()| true)
         });
+        self.goodbye = false;
         match result {
             Some(Ok(true)) => {
                 self.bytes_received += bytes.len() as u64;
@@ -625,4 +643,20 @@ impl Peer {
 /// Whether a datagram is of DTLS (RFC 7983, section 7).
 fn is_dtls(datagram: &[u8]) -> bool {
     datagram.first().is_some_and(|kind| (20..64).contains(kind))
+}
+
+/// Whether a datagram has a record of DTLS 1.2 with an alert (RFC 6347, 4.1). There is one kind that is seen here: the
+/// goodbye (RFC 5246, 7.2.1).
+fn has_alert(datagram: &[u8]) -> bool {
+    let mut rest = datagram;
+    while let [kind, header @ ..] = rest
+        && let Some([high, low]) = header.get(10..12)
+    {
+        if *kind == ALERT {
+            return true;
+        }
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        rest = header.get(12 + length..).unwrap_or_default();
+    }
+    false
 }

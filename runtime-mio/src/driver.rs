@@ -11,6 +11,7 @@ use enishi_core::machine::{ConnId, Input, ListenerId, Machine, Output};
 use mio::Events;
 
 use crate::conn::{Conn, Event};
+use crate::files::Job;
 use crate::udp::Received;
 
 pub(crate) use io::Io;
@@ -49,6 +50,7 @@ pub(crate) fn run<M: Machine>(
         flow = turn(&mut machine, &mut io, &mut scratch, &mut notice);
     }
     io.flush();
+    io.files.finish();
     Ok(())
 }
 
@@ -131,11 +133,14 @@ fn act<C, N>(io: &mut Io<C>, output: Output<N>, notice: &mut impl FnMut(N) -> Co
                 port.send(remote, &bytes);
             }
         }
+        Output::ReadFile { op, path, offset, len } => io.ask(op, Job::Read { path, offset, len }),
+        Output::WriteFile { op, path, at, bytes } => io.ask(op, Job::Write { path, at, bytes }),
         Output::Notice(news) => return notice(news),
     }
     Continue(())
 }
 
+/// Takes what other threads have for us: resolved names, what became of files, commands.
 fn take_commands<M: Machine>(
     machine: &mut M,
     io: &mut Io<M::Command>,
@@ -146,8 +151,16 @@ fn take_commands<M: Machine>(
         io.resolved(dial, resolved);
     }
     for _ in 0..COMMANDS {
-        let Some(command) = io.inbox.command() else { return Continue(()) };
-        step(machine, io, Input::Command(command), notice)?;
+        let (done, command) = (io.files.done(), io.inbox.command());
+        if done.is_none() && command.is_none() {
+            return Continue(());
+        }
+        if let Some(done) = done {
+            step(machine, io, done.input(), notice)?;
+        }
+        if let Some(command) = command {
+            step(machine, io, Input::Command(command), notice)?;
+        }
     }
     io.queue_inbox();
     Continue(())

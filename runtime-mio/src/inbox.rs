@@ -75,6 +75,11 @@ impl<C> Inbox<C> {
         self.resolved.try_recv().ok()
     }
 
+    /// Makes the loop look here and at what else other threads may have done.
+    pub(crate) fn waker(&self) -> Arc<Waker> {
+        self.resolver.waker.clone()
+    }
+
     pub(crate) fn resolver(&self) -> Resolver {
         self.resolver.clone()
     }

@@ -9,6 +9,7 @@
 
 mod conn;
 mod driver;
+mod files;
 mod inbox;
 mod udp;
 
@@ -49,7 +50,8 @@ where
         Ok((Driver { machine, io }, handle))
     }
 
-    /// Runs until `notice` breaks. What can be sent without waiting is sent before it returns.
+    /// Runs until `notice` breaks. What can be sent without waiting is sent before it returns, and what was asked of
+    /// files is done if that takes no longer than two seconds.
     ///
     /// # Errors
     /// Polling itself failed; a socket's failure never ends the run.

@@ -15,6 +15,7 @@ use smol::{Async, LocalExecutor, Task, Timer};
 
 use crate::conn::dial::{Target, dial, get};
 use crate::conn::{self, Link, News, Op, Wire};
+use crate::files::{Done, Files, Job};
 use crate::udp::{self, Udp};
 
 /// Events of all connections, listeners and UDP sockets that wait for the main task; a task with one more waits.
@@ -63,6 +64,8 @@ pub(crate) enum Event {
     },
     /// The UDP socket at this position has datagrams.
     Readable(usize),
+    /// A file was read or written.
+    File(Done),
 }
 
 /// The channel by which the other tasks tell.
@@ -77,6 +80,7 @@ pub(crate) struct Io<'a> {
     conns: BTreeMap<ConnId, Conn>,
     last_conn: u64,
     udp: Vec<Udp>,
+    files: Files,
     /// What happened while acting; told when the outputs are carried out.
     backlog: VecDeque<Event>,
     /// Connections to be read again, whose held news comes before anything else of them.
@@ -216,6 +220,7 @@ fn tell<M: Machine>(
         }
         Event::Got { dial, answer } => step(machine, io, Input::Got { dial, answer }, notice),
         Event::DialFailed { dial, error } => step(machine, io, Input::DialFailed { dial, error }, notice),
+        Event::File(done) => step(machine, io, done.input(), notice),
         Event::Readable(position) => {
             for _ in 0..udp::BURST {
                 let Some(socket) = io.udp.get(position) else { break };
@@ -279,6 +284,8 @@ fn act<N>(io: &mut Io<'_>, output: Output<N>) -> Option<N> {
                 socket.send(&bytes, remote);
             }
         }
+        Output::ReadFile { op, path, offset, len } => io.files.ask(op, Job::Read { path, offset, len }),
+        Output::WriteFile { op, path, at, bytes } => io.files.ask(op, Job::Write { path, at, bytes }),
         Output::Notice(notice) => return Some(notice),
     }
     None
@@ -288,6 +295,7 @@ impl<'a> Io<'a> {
     /// No sockets yet.
     pub(crate) fn new(executor: &'a LocalExecutor<'static>, events: Sender<Event>) -> Self {
         Io {
+            files: Files::new(events.clone()),
             executor,
             events,
             conns: BTreeMap::new(),
@@ -312,7 +320,7 @@ impl<'a> Io<'a> {
         Ok(())
     }
 
-    /// Lets every connection hand the kernel what it takes at once, and ends.
+    /// Lets every connection hand the kernel what it takes at once, lets files be written, and ends.
     pub(crate) fn finish(self) {
         // Each connection wakes up to take its last orders, then to see that there are no more; some yield in between.
         let ticks = 64 + 16 * self.conns.len();
@@ -324,6 +332,7 @@ impl<'a> Io<'a> {
                 break;
             }
         }
+        self.files.finish();
     }
 
     fn open<F: Future<Output = ()> + 'static>(&mut self, life: impl FnOnce(Link) -> F) -> ConnId {

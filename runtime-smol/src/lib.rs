@@ -7,7 +7,8 @@
 //!  listener task ──┐                                     ┌── ops ──▶ connection task (head, WebSocket, closing)
 //!  connection task ┼── events (bounded) ──▶ main task ───┤
 //!  UDP task ───────┤                        machine      ├── send_to, without waiting
-//!  dial task ──────┘   commands (bounded) ─▶             └── notice
+//!  dial task ──────┤   commands (bounded) ─▶             ├── notice
+//!  file thread ────┘                                     └── reads and writes of files
 //! ```
 //!
 //! The main task never waits for a connection. What it hands to one is counted there and bounded; what a connection
@@ -15,6 +16,7 @@
 
 mod conn;
 mod driver;
+mod files;
 mod inbox;
 mod udp;
 
@@ -61,7 +63,7 @@ where
     }
 
     /// Runs until `notice` breaks. What the machine asked to send before that is handed to the kernel as far as the
-    /// kernel takes it at once.
+    /// kernel takes it at once, and what was asked of files is done if that takes no longer than two seconds.
     ///
     /// # Errors
     /// A UDP socket does not know its own address; a socket's failure later on never ends the run.

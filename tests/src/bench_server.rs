@@ -292,7 +292,11 @@ impl Bench {
                     self.drained = true;
                     continue;
                 }
-                Output::Dial { .. } | Output::Get { .. } | Output::Datagram { .. } => {
+                Output::Dial { .. }
+                | Output::Get { .. }
+                | Output::Datagram { .. }
+                | Output::ReadFile { .. }
+                | Output::WriteFile { .. } => {
                     panic!("a server does not do that")
                 }
             };

@@ -95,6 +95,10 @@ pub(super) struct Peers {
     remotes: BTreeMap<Name, Remote>,
     /// Whom to offer to once we have a name.
     wanted: BTreeSet<Name>,
+    /// Room mates who could not be reached, and how often that was tried again.
+    apart: BTreeMap<Name, u32>,
+    /// Room mates with whom a command closed the connection, and whether they heard our goodbye.
+    shut: BTreeMap<Name, bool>,
     routes: BTreeMap<(SocketAddr, SocketAddr), Name>,
     /// Candidates that came before their offer.
     early: VecDeque<(Name, Signal)>,
@@ -116,6 +120,8 @@ enum Timer {
     /// An offer is unanswered for too long.
     Offer(Name),
     Connection(Name),
+    /// A room mate is to be tried again.
+    Mate(Name),
 }
 
 /// One remote peer.
@@ -142,6 +148,9 @@ struct Remote {
     closing: bool,
     /// Left the last room that we had in common: their signaling is gone, so a lost path will not come back.
     gone: bool,
+    /// They left a room of ours and share one with us, perhaps without having known that when they said goodbye: if it
+    /// ends by then, we meet them anew.
+    renew: Option<Instant>,
     /// Gave up before anybody answered: start over.
     again: bool,
 }
@@ -156,6 +165,8 @@ impl Peers {
             up: false,
             remotes: BTreeMap::new(),
             wanted: BTreeSet::new(),
+            apart: BTreeMap::new(),
+            shut: BTreeMap::new(),
             routes: BTreeMap::new(),
             early: VecDeque::new(),
             held: VecDeque::new(),
@@ -210,6 +221,7 @@ impl Peers {
             let (id, state) = (to.as_str(), remote.state);
             return fail(out, format!("there is a connection with {id} already ({state:?}); try restart or close"));
         }
+        self.shut.remove(&to);
         if !self.create(now, &to, true, out) {
             let most = limits::PEERS;
             return fail(out, format!("there are {most} connections, which is the most; close one first"));
@@ -347,7 +359,13 @@ impl Peers {
                     return detail(out, format!("an offer from {id} was skipped: there are {most} connections"));
                 }
             }
-            Signal::Answer { .. } => match self.remotes.get_mut(&from) {
+            Signal::Answer { sdp } => match self.remotes.get_mut(&from) {
+                Some(remote) if remote.peer.is_stale(sdp) => {
+                    return detail(out, format!("an answer from {id} was skipped: it is to an earlier offer"));
+                }
+                Some(remote) if !remote.unanswered.is_empty() && remote.peer.is_foreign(sdp) => {
+                    return self.begin_anew(now, &from, out);
+                }
                 Some(remote) if !remote.unanswered.is_empty() => {
                     remote.unanswered.clear();
                     remote.absent = false;
@@ -486,6 +504,7 @@ impl Peers {
                     self.relayed(now, effects, out);
                 }
                 Timer::Offer(name) => self.offer_again(now, &name, out),
+                Timer::Mate(name) => self.try_mate(now, &name, out),
                 Timer::Connection(name) => {
                     self.with(now, &name, |peer, effects| peer.timeout(now, effects));
                 }
@@ -501,6 +520,7 @@ impl Peers {
             Timer::Turn => (at, "turn"),
             Timer::Offer(_) => (at, "offer again"),
             Timer::Connection(_) => (at, "peer"),
+            Timer::Mate(_) => (at, "room mate again"),
         })
     }
 }

@@ -46,8 +46,12 @@ impl Kind {
             Output::Drop { conn } => (9, Some(*conn)),
             Output::Notice(ServerNotice::Trace(_)) => (10, None),
             Output::Notice(ServerNotice::Drained) => (11, None),
-            // A server neither dials nor has UDP sockets.
-            Output::Dial { .. } | Output::Get { .. } | Output::Datagram { .. } => (u8::MAX, None),
+            // A server neither dials nor has UDP sockets or files.
+            Output::Dial { .. }
+            | Output::Get { .. }
+            | Output::Datagram { .. }
+            | Output::ReadFile { .. }
+            | Output::WriteFile { .. } => (u8::MAX, None),
         };
         Kind { what, conn }
     }

@@ -92,7 +92,12 @@ pub(super) fn write(to: &mut Writer, after: Duration, input: &Input<'_, ServerCo
             begin(CLOSED_BY_ERROR, Some(conn));
             to.text(error);
         }
-        Input::Dialed { .. } | Input::DialFailed { .. } | Input::Got { .. } | Input::Datagram { .. } => return None,
+        Input::Dialed { .. }
+        | Input::DialFailed { .. }
+        | Input::Got { .. }
+        | Input::Datagram { .. }
+        | Input::FileRead { .. }
+        | Input::FileWritten { .. } => return None,
     }
     Some(())
 }

@@ -120,9 +120,12 @@ impl Pseudonyms {
             Input::Sent { conn, messages, len } => Input::Sent { conn: *conn, messages: *messages, len: *len },
             Input::Closed { conn, reason } => Input::Closed { conn: *conn, reason: reason.clone() },
             Input::Command(command) => Input::Command(command.clone()),
-            Input::Dialed { .. } | Input::DialFailed { .. } | Input::Got { .. } | Input::Datagram { .. } => {
-                return None;
-            }
+            Input::Dialed { .. }
+            | Input::DialFailed { .. }
+            | Input::Got { .. }
+            | Input::Datagram { .. }
+            | Input::FileRead { .. }
+            | Input::FileWritten { .. } => return None,
         })
     }
 

@@ -107,6 +107,11 @@ impl Peer {
                 Ok(Output::Timeout(at)) => return Some(at),
                 Ok(Output::Transmit(datagram)) => self.transmit(datagram, out),
                 Ok(Output::Event(event)) => self.event(now, event, out),
+                // str0m fails to answer a goodbye that comes before SCTP is up.
+                Err(RtcError::Sctp(_)) if self.goodbye => {
+                    self.finish(out);
+                    return None;
+                }
                 Err(error) => {
                     self.fail(to_fault(&error), out);
                     return None;
@@ -170,8 +175,13 @@ impl Peer {
                     self.round_trip = pair.current_round_trip_time.or(self.round_trip);
                 }
             }
-            // The remote's goodbye: ours follows by itself.
-            Event::Closed => self.closing = Some(Closing::Leaving(now + CLOSE_WITHIN)),
+            // The remote's goodbye, or the end of SCTP: ours follows by itself.
+            Event::Closed => {
+                if self.closing.is_none() && !self.goodbye {
+                    out.push(PeerEffect::Failed(PeerFault::Broken));
+                }
+                self.closing = Some(Closing::Leaving(now + CLOSE_WITHIN));
+            }
             _ => {}
         }
     }

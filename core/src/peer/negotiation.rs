@@ -21,7 +21,7 @@ const ROLLBACKS: u32 = 100;
 #[derive(Debug, Default)]
 pub(super) struct Negotiation {
     /// Our last description that was signaled: before it, local candidates go into the description.
-    local: Option<Description>,
+    pub local: Option<Description>,
     /// The remote's last description that was taken.
     pub remote: Option<Description>,
     /// Our offer that waits for its answer.

@@ -6,7 +6,7 @@ use std::mem;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use enishi_core::machine::{ConnId, Deadline, DialId, Input};
+use enishi_core::machine::{ConnId, Deadline, DialId, FileOp, Input};
 use mio::event::Event as Readiness;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -14,6 +14,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::Sockets;
 use crate::conn::dial::{self, Dial, Host, Resolved, Shake, clause};
 use crate::conn::{Conn, Over};
+use crate::files::{Files, Job};
 use crate::inbox::{Handle, Inbox};
 use crate::udp::Port;
 
@@ -32,6 +33,7 @@ pub(crate) struct Io<C> {
     pub(super) inbox: Inbox<C>,
     /// Whether the inbox stands in the ready list.
     pub(super) inbox_queued: bool,
+    pub(super) files: Files,
     pub(super) listeners: Vec<Listener>,
     pub(super) udp: Vec<Port>,
     pub(super) conns: HashMap<ConnId, Box<Conn>>,
@@ -76,6 +78,7 @@ impl<C> Io<C> {
         let poll = Poll::new()?;
         let registry = poll.registry();
         let (inbox, handle) = Inbox::new(registry, Source::Inbox.token())?;
+        let files = Files::new(inbox.waker());
         let mut listeners = Vec::with_capacity(sockets.listeners.len());
         for (index, socket) in sockets.listeners.into_iter().enumerate() {
             socket.set_nonblocking(true)?;
@@ -91,6 +94,7 @@ impl<C> Io<C> {
             poll,
             inbox,
             inbox_queued: false,
+            files,
             listeners,
             udp,
             conns: HashMap::new(),
@@ -309,6 +313,12 @@ impl<C> Io<C> {
             }
         }
         self.backlog.push_back(Input::DialFailed { dial, error });
+    }
+
+    pub(super) fn ask(&mut self, op: FileOp, job: Job) {
+        if let Some(done) = self.files.ask(op, job) {
+            self.backlog.push_back(done.input());
+        }
     }
 
     fn connect(&mut self, dial: DialId, address: SocketAddr, shake: Shake) -> io::Result<ConnId> {

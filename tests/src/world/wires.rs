@@ -369,6 +369,8 @@ impl World {
             }
             Output::Close { conn, code, .. } => self.client_ends(conn, CloseReason::Remote(code), true),
             Output::Drop { conn } => self.client_ends(conn, CloseReason::Eof, false),
+            Output::ReadFile { op, path, offset, len } => self.read_file(index, op, &path, offset, len),
+            Output::WriteFile { op, path, at, bytes } => self.write_file(index, op, path, at, &bytes),
             other => panic!("agent {index} wants {other:?}"),
         }
     }

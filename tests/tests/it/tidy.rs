@@ -16,12 +16,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("machine", &["http"]),
     ("escape", &[]),
+    ("media", &["limits"]),
     ("trace", &["escape", "machine", "signal"]),
     // Ring 1.
     ("signal", &["escape", "machine"]),
     ("hub", &["arena", "clock", "deadlines", "ids", "limits", "machine", "signal", "trace"]),
     ("turn", &[]),
-    ("peer", &["arena", "clock", "deadlines", "ids", "limits", "signal", "trace"]),
+    ("peer", &["arena", "clock", "deadlines", "ids", "limits", "media", "signal", "trace"]),
     // Ring 2: no room, no other client.
     ("dialect", &["clock", "ids", "limits", "machine", "signal", "trace", "turn"]),
     // Ring 3.
@@ -29,7 +30,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Ring 4: the machines, which do not know each other.
     (
         "agent",
-        &["arena", "clock", "deadlines", "dialect", "ids", "limits", "machine", "peer", "signal", "trace", "turn"],
+        &[
+            "arena",
+            "clock",
+            "deadlines",
+            "dialect",
+            "ids",
+            "limits",
+            "machine",
+            "media",
+            "peer",
+            "signal",
+            "trace",
+            "turn",
+        ],
     ),
     (
         "server",

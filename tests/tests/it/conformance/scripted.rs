@@ -8,7 +8,7 @@ use bytes::Bytes;
 use enishi_core::http::upgrade::upgrade;
 use enishi_core::http::{HeadError, Request, Response};
 use enishi_core::machine::{
-    CloseReason, ConnId, Deadline, DialId, Frame, FrameFault, Input, ListenerId, Machine, Output,
+    CloseReason, ConnId, Deadline, DialId, FileError, FileOp, Frame, FrameFault, Input, ListenerId, Machine, Output,
 };
 
 /// The longest message that its connections take.
@@ -35,6 +35,8 @@ pub enum News {
     Dialed(DialId, ConnId, Option<String>),
     DialFailed(DialId, String),
     Got(DialId, String),
+    FileRead(FileOp, Result<Bytes, FileError>),
+    FileWritten(FileOp, Result<(), FileError>),
     Datagram {
         local: SocketAddr,
         remote: SocketAddr,
@@ -105,6 +107,8 @@ impl Machine for Scripted {
             Input::Got { dial, answer } => News::Got(dial, answer),
             Input::DialFailed { dial, error } => News::DialFailed(dial, error),
             Input::Datagram { local, remote, bytes } => News::Datagram { local, remote, bytes: bytes.to_vec() },
+            Input::FileRead { op, result } => News::FileRead(op, result),
+            Input::FileWritten { op, result } => News::FileWritten(op, result),
             Input::Command(Command::Act(outputs)) => {
                 self.outputs.extend(outputs);
                 News::Done

@@ -6,5 +6,7 @@ use enishi_runtime_smol as runtime;
 mod cases;
 #[path = "dialling.rs"]
 mod dialling;
+#[path = "files.rs"]
+mod files;
 #[path = "rig.rs"]
 mod rig;
