@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn the_page_is_small() {
-        let sizes: Vec<_> = all().filter(|(path, ..)| *path != TYPES_PATH).map(|(path, _, text)| (path, text.len())).collect();
+        let sizes: Vec<_> =
+            all().filter(|(path, ..)| *path != TYPES_PATH).map(|(path, _, text)| (path, text.len())).collect();
         let sum: usize = sizes.iter().map(|(_, size)| size).sum();
         assert!(sum < MOST_BYTES, "{sum} bytes: {sizes:?}");
     }

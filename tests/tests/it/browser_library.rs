@@ -29,7 +29,10 @@ fn the_example_of_the_guide_talks_with_a_terminal() {
 
 #[test]
 fn the_dictionary_the_hash_and_the_qr_codes_are_right() {
-    let output = Command::new("node").arg(source().join("tests/interop/web.mjs")).output().expect("there is node: run tests/setup first");
+    let output = Command::new("node")
+        .arg(source().join("tests/interop/web.mjs"))
+        .output()
+        .expect("there is node: run tests/setup first");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
 }
