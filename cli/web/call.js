@@ -1,7 +1,7 @@
 // A call: the people in a room, their tiles, what they say, and the controls below.
 import { Client } from './enishi.js';
 import { FILE_LABEL, receiveFile, sendFile, transfersRunning } from './files.js';
-import { me, media, trackOf } from './media.js';
+import { Level, me, media, trackOf } from './media.js';
 import { qrSvg } from './qr.js';
 import { Recording, recordingType } from './record.js';
 import { Statistics } from './stats.js';
@@ -69,7 +69,7 @@ export class Call {
     this.#stops.splice(0).forEach(stop => stop());
     this.statistics?.stop();
     this.client.close();
-    for (const person of this.#people.values()) person.tiles.forEach(tile => tile.remove());
+    this.#people.forEach(person => this.#drop(person));
     this.#people.clear();
     this.tile?.remove();
     by('record-state').hidden = true;
@@ -125,8 +125,11 @@ export class Call {
     peer.on('open', channel => channel.label === PAGE_LABEL && this.#introduce(peer));
     this.#introduce(peer);
     this.#showPeer(person);
-    // A page tells its name at once.
-    setTimeout(() => this.#people.has(peer.id) && this.#happened(t('joined', { name: person.name })), person.isPage ? 1000 : 0);
+    // A page tells its name at once, and one that finds the room full leaves at once.
+    setTimeout(() => {
+      person.told = this.#people.has(peer.id);
+      if (person.told) this.#happened(t('joined', { name: person.name }));
+    }, person.isPage ? 1000 : 0);
     this.#count();
   }
 
@@ -139,11 +142,12 @@ export class Call {
   }
 
   /** The first picture and all sound go to a person's tile; each further picture has a tile of its own. */
-  #addTrack(person, { track, receiver }) {
+  #addTrack(person, { track }) {
     const [first] = person.tiles;
     const show = () => {
       if (track.kind === 'audio') {
-        person.receiver = receiver;
+        person.level?.stop();
+        person.level = new Level(track);
         return first.setTrack('audio', track);
       }
       const taken = first.stream.getVideoTracks().find(one => one !== track && !one.muted && one.readyState === 'live');
@@ -156,9 +160,10 @@ export class Call {
       }
       this.#showMedia(person);
     };
+    if (track.kind === 'audio' || !track.muted) show();
+    if (track.kind === 'audio') return;
     track.addEventListener('unmute', show);
     track.addEventListener('mute', () => this.#showMedia(person));
-    if (track.kind === 'audio' || !track.muted) show();
   }
 
   #dropTrack(person, track) {
@@ -197,10 +202,15 @@ export class Call {
 
   #part(person) {
     if (!this.#people.delete(person.peer.id)) return;
-    person.tiles.forEach(tile => tile.remove());
-    this.#happened(t('left', { name: person.name }));
+    this.#drop(person);
+    if (person.told) this.#happened(t('left', { name: person.name }));
     this.#count();
     this.#tune();
+  }
+
+  #drop(person) {
+    person.level?.stop();
+    person.tiles.forEach(tile => tile.remove());
   }
 
   #happened(text) {
@@ -390,13 +400,8 @@ export class Call {
   // Sound and picture.
 
   #listen() {
-    const own = me.level && me.micOn ? me.level.value : 0;
-    this.tile.hear(own);
-    for (const { receiver, tiles } of this.#people.values()) {
-      const sources = receiver?.getSynchronizationSources?.() ?? [];
-      const level = sources.length && Date.now() - sources[0].timestamp < 1000 ? sources[0].audioLevel ?? 0 : 0;
-      tiles[0].hear(level);
-    }
+    this.tile.hear(me.level && me.micOn ? me.level.value : 0);
+    for (const { level, tiles } of this.#people.values()) tiles[0].hear(level?.value ?? 0);
   }
 
   /** The more people, the less for each. */
