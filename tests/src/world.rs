@@ -355,6 +355,8 @@ impl World {
             crypto: self.crypto.clone(),
             greet: false,
             chatter: None,
+            media: enishi_core::agent::MediaConfig::default(),
+            record: None,
         };
         change(&mut config);
         let seed = self.seed();

@@ -17,6 +17,7 @@ use crate::agent::turn::{Received, Relays};
 use crate::deadlines::Deadlines;
 use crate::ids::Secrets;
 use crate::limits;
+use crate::media::Kind;
 use crate::peer::{ChannelSpec, Crypto, Peer, PeerEffect, PeerState};
 use crate::signal::{Name, Payload, Refusal, Signal};
 
@@ -24,6 +25,9 @@ mod datagrams;
 mod links;
 mod mates;
 mod signals;
+mod tracks;
+
+pub(super) use self::tracks::MediaEffect;
 
 /// Between two attempts to reach somebody who is not there.
 const ABSENT_RETRY: Duration = Duration::from_secs(2);
@@ -48,6 +52,8 @@ pub(super) enum PeersEffect {
     Deliver { to: Name, signal: Signal },
     /// Send a datagram.
     Datagram { local: SocketAddr, remote: SocketAddr, bytes: Vec<u8> },
+    /// Sound and picture, of this connection.
+    Media { from: Name, effect: MediaEffect },
     /// Tell the embedding program.
     Notice(AgentNotice),
 }
@@ -109,6 +115,9 @@ pub(super) struct Peers {
     /// What the present or last gathering found: mapped address and base.
     mapped: BTreeSet<(SocketAddr, SocketAddr)>,
     relays: Relays,
+    /// The kinds that every connection has a track of ours of.
+    published: BTreeSet<Kind>,
+    wanted_bandwidth: u64,
     timers: Deadlines<Timer>,
     work: VecDeque<(Name, PeerEffect)>,
 }
@@ -130,6 +139,7 @@ struct Remote {
     peer: Peer,
     state: PeerState,
     channels: Channels,
+    tracks: tracks::Tracks,
     /// Whether we began it.
     ours: bool,
     /// Our last offer and what we signaled after it, until it is answered or given up: said again if it was lost.
@@ -174,6 +184,8 @@ impl Peers {
             gathered: None,
             mapped: BTreeSet::new(),
             relays,
+            published: BTreeSet::new(),
+            wanted_bandwidth: 0,
             timers: Deadlines::default(),
             work: VecDeque::new(),
         }

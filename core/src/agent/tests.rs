@@ -1,5 +1,6 @@
 //! What a user of an agent, or the peer on the other side, would notice.
 
+mod media;
 mod world;
 
 use super::*;

@@ -16,6 +16,7 @@ mod journal;
 mod limits;
 mod network;
 mod ports;
+mod recording;
 mod relays;
 mod rooms;
 mod sim;

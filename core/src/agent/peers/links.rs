@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use super::tracks::Tracks;
 use super::{Peers, PeersEffect, Remote, SHORTEST_SLEEP, Timer, detail, fail, lost_messages};
 use crate::agent::AgentNotice;
 use crate::agent::channels::Channels;
@@ -58,6 +59,7 @@ impl Peers {
             peer: self.new_peer(now, name),
             state: PeerState::Connecting,
             channels: Channels::default(),
+            tracks: Tracks::default(),
             ours,
             unanswered: Vec::new(),
             absent: false,
@@ -75,6 +77,7 @@ impl Peers {
         self.timers.clear(&Timer::Mate(name.clone()));
         let connecting = AgentNotice::Peer { id: name.clone(), state: PeerState::Connecting };
         out.push(PeersEffect::Notice(connecting));
+        self.add_tracks(now, name);
         self.gather(now, name, out);
         true
     }
@@ -210,6 +213,7 @@ impl Peers {
                     (PeerState::Disconnected, false) => self.doubt_relay(now, name, out),
                     _ => {}
                 }
+                self.listeners_changed(name, out);
                 AgentNotice::Peer { id, state }
             }
             PeerEffect::Failed(PeerFault::NoPath) if !remote.unanswered.is_empty() => {
@@ -241,6 +245,16 @@ impl Peers {
                 lost_messages(&id, channel.queue.len(), out);
                 AgentNotice::ChannelClosed { id, label }
             }
+            effect @ (PeerEffect::TrackReady { .. }
+            | PeerEffect::TrackRefused { .. }
+            | PeerEffect::TrackAdded { .. }
+            | PeerEffect::TrackRemoved { .. }
+            | PeerEffect::Frame { .. }
+            | PeerEffect::KeyFrameWanted { .. }
+            | PeerEffect::Bandwidth(_)) => {
+                let effect = self.media(name, effect);
+                return out.extend(effect.map(|effect| PeersEffect::Media { from: id, effect }));
+            }
             PeerEffect::Transmit { .. } | PeerEffect::Signal(_) | PeerEffect::Skipped(_) => return,
         };
         out.push(PeersEffect::Notice(notice));
@@ -258,6 +272,7 @@ impl Peers {
         (remote.state, remote.again) = (PeerState::Connecting, false);
         remote.unanswered.clear();
         let before = std::mem::take(&mut remote.channels).into_all();
+        self.add_tracks(now, name);
         self.gather(now, name, out);
         for channel in before {
             self.add_channel(now, name, channel.spec.clone());
@@ -279,6 +294,7 @@ impl Peers {
             let closed = AgentNotice::ChannelClosed { id: name.clone(), label: channel.spec.label };
             out.push(PeersEffect::Notice(closed));
         }
+        self.listeners_changed(name, out);
         out.push(PeersEffect::Notice(AgentNotice::Peer { id: name.clone(), state: PeerState::Closed }));
         if self.remotes.is_empty() {
             self.release_relays(now, out);
