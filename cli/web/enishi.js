@@ -26,7 +26,6 @@ const FINAL_CODES = { 1002: 'protocol', 1003: 'protocol', 1007: 'protocol', 1008
 export class EnishiError extends Error {
   constructor(code, message) {
     super(message);
-    this.name = 'EnishiError';
     this.code = code;
   }
 }
