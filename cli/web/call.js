@@ -1,7 +1,7 @@
 // A call: the people in a room, their tiles, what they say, and the controls below.
 import { Client } from './enishi.js';
 import { FILE_LABEL, receiveFile, sendFile, transfersRunning } from './files.js';
-import { me, media, trackOf } from './media.js';
+import { audioContext, Level, me, media, trackOf } from './media.js';
 import { qrSvg } from './qr.js';
 import { Recording, recordingType } from './record.js';
 import { Statistics } from './stats.js';
@@ -64,16 +64,14 @@ export class Call {
   }
 
   close() {
-    this.#recording?.stop(this.name).catch(() => {});
-    this.#recording = null;
+    // What was recorded is saved before all goes.
+    if (this.#recording) this.#record();
     this.#stops.splice(0).forEach(stop => stop());
     this.statistics?.stop();
     this.client.close();
-    for (const person of this.#people.values()) person.tiles.forEach(tile => tile.remove());
+    this.#people.forEach(person => this.#drop(person));
     this.#people.clear();
     this.tile?.remove();
-    by('record-state').hidden = true;
-    press('record', false);
     by('invite-dialog').close();
   }
 
@@ -125,8 +123,11 @@ export class Call {
     peer.on('open', channel => channel.label === PAGE_LABEL && this.#introduce(peer));
     this.#introduce(peer);
     this.#showPeer(person);
-    // A page tells its name at once.
-    setTimeout(() => this.#people.has(peer.id) && this.#happened(t('joined', { name: person.name })), person.isPage ? 1000 : 0);
+    // A page tells its name at once, and one that finds the room full leaves at once.
+    setTimeout(() => {
+      person.told = this.#people.has(peer.id);
+      if (person.told) this.#happened(t('joined', { name: person.name }));
+    }, person.isPage ? 1000 : 0);
     this.#count();
   }
 
@@ -143,7 +144,8 @@ export class Call {
     const [first] = person.tiles;
     const show = () => {
       if (track.kind === 'audio') {
-        person.receiver = receiver;
+        person.level?.stop();
+        Object.assign(person, { receiver, level: new Level(track) });
         return first.setTrack('audio', track);
       }
       const taken = first.stream.getVideoTracks().find(one => one !== track && !one.muted && one.readyState === 'live');
@@ -156,9 +158,10 @@ export class Call {
       }
       this.#showMedia(person);
     };
+    if (track.kind === 'audio' || !track.muted) show();
+    if (track.kind === 'audio') return;
     track.addEventListener('unmute', show);
     track.addEventListener('mute', () => this.#showMedia(person));
-    if (track.kind === 'audio' || !track.muted) show();
   }
 
   #dropTrack(person, track) {
@@ -197,10 +200,15 @@ export class Call {
 
   #part(person) {
     if (!this.#people.delete(person.peer.id)) return;
-    person.tiles.forEach(tile => tile.remove());
-    this.#happened(t('left', { name: person.name }));
+    this.#drop(person);
+    if (person.told) this.#happened(t('left', { name: person.name }));
     this.#count();
     this.#tune();
+  }
+
+  #drop(person) {
+    person.level?.stop();
+    person.tiles.forEach(tile => tile.remove());
   }
 
   #happened(text) {
@@ -390,12 +398,11 @@ export class Call {
   // Sound and picture.
 
   #listen() {
-    const own = me.level && me.micOn ? me.level.value : 0;
-    this.tile.hear(own);
-    for (const { receiver, tiles } of this.#people.values()) {
-      const sources = receiver?.getSynchronizationSources?.() ?? [];
-      const level = sources.length && Date.now() - sources[0].timestamp < 1000 ? sources[0].audioLevel ?? 0 : 0;
-      tiles[0].hear(level);
+    this.tile.hear(me.level && me.micOn ? me.level.value : 0);
+    // Without a sound card the context never runs; then the packets have to tell.
+    const runs = audioContext().state === 'running';
+    for (const { level, receiver, tiles } of this.#people.values()) {
+      tiles[0].hear((runs ? level?.value : receiver?.getSynchronizationSources()[0]?.audioLevel) ?? 0);
     }
   }
 

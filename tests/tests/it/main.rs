@@ -4,6 +4,7 @@
 #![allow(clippy::duplicate_mod)]
 
 mod agents;
+mod browser_library;
 mod conformance;
 mod coturn;
 mod crossing;
