@@ -12,6 +12,9 @@ use crate::signal::Name;
 const FIRST_RETRY: Duration = Duration::from_secs(4);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 
+/// So many times longer waits the one of the two who leaves it to the other.
+const OTHERS_FIRST: u32 = 3;
+
 /// How long a goodbye may be on its way, or come to light because the path is silent.
 const RENEW: Duration = Duration::from_secs(60);
 
@@ -47,14 +50,16 @@ impl Peers {
     }
 
     /// A connection with a room mate failed. As long as they share a room one of the two tries again: the one whose offer
-    /// counts in glare, or if they may not know of the failure, we.
+    /// counts in glare, or if they may not know of the failure (`is_ours`), we. The other waits longer and tries too, for
+    /// the first may have begun anew and know nothing of a failure.
     pub(in crate::agent) fn missed(&mut self, now: Instant, name: &Name, is_ours: bool) {
         let offers = is_ours || self.me.as_ref().is_some_and(|me| me > name);
-        if !offers || self.shut.contains_key(name) {
+        if self.shut.contains_key(name) {
             return;
         }
         let attempts = self.apart.entry(name.clone()).or_default();
-        let wait = (FIRST_RETRY * (1 << (*attempts).min(8))).min(LAST_RETRY);
+        let patience = if offers { 1 } else { OTHERS_FIRST };
+        let wait = (patience * FIRST_RETRY * (1 << (*attempts).min(8))).min(LAST_RETRY);
         *attempts = attempts.saturating_add(1);
         let jitter = wait * (self.secrets.number() % 512) as u32 / 1024;
         self.timers.set(Timer::Mate(name.clone()), now + wait + jitter);
@@ -208,13 +213,14 @@ mod tests {
     }
 
     #[test]
-    fn a_mate_whom_no_path_reached_is_tried_again_by_one_of_the_two() {
+    fn a_mate_whom_no_path_reached_is_tried_again_by_one_of_the_two_first() {
         let now = Instant::now();
         let (mut zoe, mut amy) = (peers(now, "zoe", 1), peers(now, "amy", 2));
         zoe.missed(now, &"amy".into(), false);
         amy.missed(now, &"zoe".into(), false);
         assert!(next_offer(&mut zoe, now).is_some_and(|wait| wait >= FIRST_RETRY && wait <= FIRST_RETRY * 3 / 2));
-        assert_eq!(next_offer(&mut amy, now), None);
+        let patient = FIRST_RETRY * OTHERS_FIRST;
+        assert!(next_offer(&mut amy, now).is_some_and(|wait| wait >= patient && wait <= patient * 3 / 2));
     }
 
     #[test]
