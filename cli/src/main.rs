@@ -24,6 +24,7 @@ mod sim;
 mod sockets;
 mod turn;
 mod url;
+mod web;
 
 fn main() -> std::process::ExitCode {
     let code = args::parse(std::env::args_os()).and_then(args::run).unwrap_or_else(|failure| failure.report());

@@ -22,6 +22,7 @@ use crate::record;
 use crate::runtime::{self, Driver, Runtime};
 use crate::sockets;
 use crate::turn;
+use crate::web;
 
 /// Where `enishi peer` looks for a server by itself.
 const USUAL: &str = "127.0.0.1:3000";
@@ -76,6 +77,7 @@ pub fn run(args: SignalArgs, settings: &[Setting]) -> Result<u8, Failure> {
         turn,
         listeners: bound,
         token,
+        assets: web::assets(),
         test_echo: args.test_echo,
     };
     let serving = Serving { runtime: args.runtime, logging: args.logging, listeners, addresses, lines: lines.clone() };

@@ -1,7 +1,7 @@
 //! HTTP/1.1 as far as a signaling server needs it: heads, routes, answers, the WebSocket upgrade.
 //!
 //! A server calls, in this order: [`parse`] (the driver does), [`origin::check`], [`route::route`], and then
-//! [`upgrade::upgrade`] or one of the documents of [`page`] and [`metrics`].
+//! [`upgrade::upgrade`] or one of the documents of [`asset`], [`page`] and [`metrics`].
 
 #![cfg_attr(
     not(test),
@@ -14,6 +14,7 @@
     )
 )]
 
+pub mod asset;
 pub mod bearer;
 pub mod engine;
 pub mod get;

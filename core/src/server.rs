@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::clock::WallClock;
 use crate::deadlines::Deadlines;
 use crate::dialect::{Codec, Context, Dialect, Door, Family, Heard, Said, enishi};
+use crate::http::asset::{self, Asset};
 use crate::http::route::Route;
 use crate::http::{self, Request, Response};
 use crate::hub::bucket::Bucket;
@@ -53,6 +54,8 @@ pub struct ServerConfig {
     pub listeners: Vec<Listener>,
     /// If set, the token that `hello` and a request for `/ice` have to carry. Dialects that have no word for a token are refused then.
     pub token: Option<String>,
+    /// Files to serve, the page for people at `/` among them; without that a plain page is in its place.
+    pub assets: Vec<Asset>,
     /// Serves an echo on `/echo`: for test suites of the WebSocket protocol.
     pub test_echo: bool,
 }
@@ -271,13 +274,17 @@ impl Server {
     fn request(&mut self, conn: ConnId, request: &Request) {
         let Some(state) = self.conns.get(&conn) else { return };
         let (remote, echo) = (state.remote.ip(), self.config.test_echo && request.path == ECHO_PATH);
-        let route = match http::origin::check(request, remote, &self.config.allow_origins) {
+        let allow_origins = &self.config.allow_origins;
+        let route = match http::origin::check(request, remote, allow_origins) {
             Err(refusal) => Err(refusal),
             Ok(()) if echo => Ok(Route::Any),
-            Ok(()) => http::route::route(request),
+            Ok(()) => match asset::answer(&self.config.assets, request) {
+                Some(file) => Err(http::origin::share(file, request, allow_origins)),
+                None => http::route::route(request),
+            },
         };
         let response = match route {
-            Err(refusal) => refusal,
+            Err(response) => response,
             Ok(Route::SocketIo) => return self.socket_io(conn, request),
             Ok(route) if route.is_socket() => match self.upgrade(conn, request, route, echo) {
                 Ok(()) => return,
@@ -285,7 +292,7 @@ impl Server {
             },
             Ok(route) => {
                 let response = self.answer(remote, route, request);
-                http::origin::share(response, request, &self.config.allow_origins)
+                http::origin::share(response, request, allow_origins)
             }
         };
         self.respond(conn, &request.method, &request.path, response.to(request));

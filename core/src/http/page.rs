@@ -117,12 +117,13 @@ pub fn json<T: Serialize>(data: &T) -> Response {
     }
 }
 
-/// The answer to `GET /style.css`.
+/// The answer to `GET /endpoints.css`.
 pub fn style() -> Response {
     Response::new(200, "text/css; charset=utf-8", STYLE).with("Cache-Control", "public, max-age=300")
 }
 
-/// The answer to `GET /`: what this is, how to begin, and the endpoints. Names the address by which the reader came.
+/// The answer to `GET /endpoints`, and to `GET /` if there is no better page: what this is, how to begin, and the
+/// endpoints. Names the address by which the reader came.
 pub fn page(request: &Request, listeners: &[SocketAddr]) -> Response {
     let first_listener = listeners.first().map(SocketAddr::to_string);
     let host = request.header("host").map(str::to_owned).or(first_listener).unwrap_or_else(|| "127.0.0.1:3000".into());
@@ -130,7 +131,7 @@ pub fn page(request: &Request, listeners: &[SocketAddr]) -> Response {
     let mut html = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>Enishi</title>\n<link rel=\"stylesheet\" href=\"/style.css\">\n</head>\n<body>\n<main>\n\
+         <title>Enishi</title>\n<link rel=\"stylesheet\" href=\"/endpoints.css\">\n</head>\n<body>\n<main>\n\
          <h1>Enishi <span lang=\"ja\">縁</span></h1>\n\
          <p>A signaling server: it brings WebRTC peers together, which then talk to each other directly.</p>\n\
          <h2>Begin</h2>\n<p>In two terminals:</p>\n\
@@ -157,7 +158,7 @@ pub fn page(request: &Request, listeners: &[SocketAddr]) -> Response {
 
 /// What a reader of the page has not found yet.
 fn endpoints() -> impl Iterator<Item = &'static (&'static str, Route, &'static str)> {
-    ENDPOINTS.iter().filter(|(_, route, _)| !matches!(route, Route::Page | Route::Style))
+    ENDPOINTS.iter().filter(|(_, route, _)| !matches!(route, Route::Page | Route::Endpoints | Route::Style))
 }
 
 fn escape(text: &str) -> String {

@@ -4,8 +4,9 @@ use super::{Request, Response};
 
 /// Every path, what it is, and in a few words for whom: the page and the 404 list it.
 pub const ENDPOINTS: &[(&str, Route, &str)] = &[
-    ("/", Route::Page, "this page"),
-    ("/style.css", Route::Style, "how this page looks"),
+    ("/", Route::Page, "the page: calls from a browser"),
+    ("/endpoints", Route::Endpoints, "this list"),
+    ("/endpoints.css", Route::Style, "how it looks"),
     ("/ws", Route::Any, "WebSocket: every protocol, told apart by the first message"),
     ("/v1", Route::Own, "WebSocket: enishi.v1"),
     ("/register", Route::Register, "WebSocket: Tony Bai's answering peers"),
@@ -23,7 +24,9 @@ pub const ENDPOINTS: &[(&str, Route, &str)] = &[
 pub enum Route {
     /// `/`: a page for people.
     Page,
-    /// `/style.css`: how it looks.
+    /// `/endpoints`: this table and how to begin, for people.
+    Endpoints,
+    /// `/endpoints.css`: how it looks.
     Style,
     /// `/livez`: the loop turns.
     Live,

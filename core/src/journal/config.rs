@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::Header;
 use super::wire::{Broken, Reader, Writer};
 use crate::dialect::Family;
+use crate::http::asset::Asset;
 use crate::limits::Limits;
 use crate::server::{Listener, ServerConfig};
 use crate::turn::{Issuer, Secret};
@@ -22,7 +25,7 @@ impl Header {
         to.number(self.unix.as_secs());
         to.number(self.unix.subsec_nanos().into());
         to.fixed(&self.seed);
-        let ServerConfig { limits, allow_origins, ice_servers, turn, listeners, token, test_echo } = &self.config;
+        let ServerConfig { limits, allow_origins, ice_servers, turn, listeners, token, assets, test_echo } = &self.config;
         write_limits(to, limits);
         to.list(allow_origins, |to, origin| to.text(origin));
         to.list(ice_servers, |to, server| to.text(server));
@@ -37,6 +40,14 @@ impl Header {
         });
         to.option(token.as_ref(), |to, token| to.text(token));
         to.flag(*test_echo);
+        // Journals from before there were any end here.
+        if !assets.is_empty() {
+            to.list(assets, |to, asset| {
+                to.text(&asset.path);
+                to.text(&asset.content_type);
+                to.bytes_of(&asset.body);
+            });
+        }
     }
 
     pub(super) fn read(from: &mut Reader<'_>) -> Result<Self, Broken> {
@@ -59,11 +70,16 @@ impl Header {
                 })?,
                 token: from.option(text)?,
                 test_echo: from.flag()?,
+                assets: if from.is_empty() { Vec::new() } else { from.list(asset)? },
             })
         };
         let (unix, seed) = (Duration::new(seconds, nanos), from.fixed()?);
         Ok(Header { program, redacted, unix, seed, config: config_of(from)? })
     }
+}
+
+fn asset(from: &mut Reader<'_>) -> Result<Asset, Broken> {
+    Ok(Asset::new(from.text()?, from.text()?, Bytes::copy_from_slice(from.bytes_of()?)))
 }
 
 fn text(from: &mut Reader<'_>) -> Result<String, Broken> {

@@ -99,6 +99,8 @@ impl Pseudonyms {
             }),
             listeners: listeners.collect(),
             token: config.token.as_deref().map(|token| self.value(token)),
+            // What everybody can fetch is no secret.
+            assets: config.assets.clone(),
             test_echo: config.test_echo,
         }
     }

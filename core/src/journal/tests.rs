@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::redact::{KEPT, Pseudonyms};
 use super::*;
+use crate::http::asset::Asset;
 use crate::http::{self, HeadError, Parsed, Request};
 use crate::machine::{CloseReason, ConnId, Frame, FrameFault, ListenerId, Machine, Output};
 use crate::turn::{Issuer, Secret};
@@ -87,6 +88,7 @@ fn config() -> ServerConfig {
             uris: vec!["turn:turn.example:3478".into()],
             ttl: Duration::from_secs(600),
         }),
+        assets: vec![Asset::new("/", "text/html", "<!doctype html>")],
         ..ServerConfig::default()
     }
 }
