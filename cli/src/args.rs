@@ -12,16 +12,19 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use enishi_core::dialect::Dialect;
 use enishi_core::limits::CHANNEL_BUFFER_BYTES;
+use enishi_core::media::{Kind, SourceSpec};
 
+use crate::commands;
 use crate::config::{self, Setting};
 use crate::failure::{DONE, Failure};
+use crate::generate::{AudioArgs, VideoArgs};
 use crate::limit_flags::LimitFlags;
 use crate::log::LogFormat;
 use crate::runtime::Runtime;
 use crate::sim::SimArgs;
 use crate::turn::{CredentialsArgs, IssuerArgs, PathArgs};
 use crate::url::WsUrl;
-use crate::{peer, replay, signal, sim, turn};
+use crate::{generate, peer, replay, signal, sim, turn};
 
 const TEMPLATE: &str = "{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
 
@@ -52,6 +55,16 @@ Examples:
 const TURN_EXAMPLES: &str = "\
 Example:
   enishi turn-credentials --secret-file turn-secret --user alice --uris turn:turn.example:3478?transport=udp";
+
+const AUDIO_EXAMPLES: &str = "\
+Examples:
+  enishi generate-audio                                 five seconds of 440 Hz in sample.wav
+  enishi generate-audio --output a.wav --duration 0.5 --freq 1000 --rate 44100";
+
+const VIDEO_EXAMPLES: &str = "\
+Examples:
+  enishi generate-video                                 ten seconds of a gradient in sample.ivf
+  enishi generate-video --output a.ivf --pattern bounce --width 320 --height 240";
 
 const REPLAY_EXAMPLES: &str = "\
 Examples:
@@ -88,6 +101,12 @@ pub enum Command {
     /// Simulate peers, a server and a bad network from one seed, and check that all holds
     #[command(before_help = SIM_EXAMPLES, help_template = TEMPLATE)]
     Sim(SimArgs),
+    /// Write a tone to a WAV file: 16 bits, stereo; a file that exists is overwritten
+    #[command(before_help = AUDIO_EXAMPLES, help_template = TEMPLATE)]
+    GenerateAudio(AudioArgs),
+    /// Write a moving picture to an IVF file, in VP8; a file that exists is overwritten
+    #[command(before_help = VIDEO_EXAMPLES, help_template = TEMPLATE)]
+    GenerateVideo(VideoArgs),
     /// Print credentials for a TURN server that shares a secret with you
     #[command(before_help = TURN_EXAMPLES, help_template = TEMPLATE)]
     TurnCredentials(CredentialsArgs),
@@ -223,25 +242,49 @@ pub struct PeerArgs {
     pub channel: Option<String>,
 
     /// Messages on that channel may arrive out of order
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub unordered: bool,
 
     /// How often a lost message on that channel is sent again [default: until it arrives]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", hide_short_help = true)]
     pub max_retransmits: Option<u16>,
 
     /// Bytes held for sending per connection
     #[arg(long, value_name = "BYTES", default_value_t = CHANNEL_BUFFER_BYTES, env = "ENISHI_CHANNEL_BUFFER")]
-    #[arg(value_parser = channel_buffer)]
+    #[arg(value_parser = channel_buffer, hide_short_help = true)]
     pub channel_buffer: usize,
 
     /// Send three greetings on the first channel, as conic's own peers do
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub greet: bool,
 
     /// Send a random text on the first channel every so often, such as 5s, as Tony Bai's own peers do
-    #[arg(long, value_name = "TIME", value_parser = period)]
+    #[arg(long, value_name = "TIME", value_parser = period, hide_short_help = true)]
     pub chatter: Option<Duration>,
+
+    /// Sound to send: tone[:HZ], beep, or a file .wav, .ogg, .opus, .webm
+    #[arg(long, value_name = "SOURCE", env = "ENISHI_AUDIO", value_parser = audio)]
+    pub audio: Option<SourceSpec>,
+
+    /// Picture to send: pattern[:NAME], or a file .ivf, .webm
+    #[arg(long, value_name = "SOURCE", env = "ENISHI_VIDEO", value_parser = video)]
+    pub video: Option<SourceSpec>,
+
+    /// Send files once instead of over and over
+    #[arg(long, hide_short_help = true)]
+    pub once: bool,
+
+    /// Record what peers send, in a folder or to a file .webm, .ogg, .opus, .wav, .ivf
+    #[arg(long, value_name = "PATH", env = "ENISHI_RECORD")]
+    pub record: Option<String>,
+
+    /// Record what we send too
+    #[arg(long, requires = "record", hide_short_help = true)]
+    pub record_both: bool,
+
+    /// Show off for a few seconds, say what was received, and quit
+    #[arg(long, value_enum, conflicts_with = "exec")]
+    pub demo: Option<Show>,
 
     /// STUN server to ask for the address seen from outside; may be repeated
     #[arg(long, value_name = "HOST:PORT", env = "ENISHI_STUN", value_delimiter = ',')]
@@ -279,6 +322,17 @@ pub enum Role {
     Answer,
 }
 
+/// What `--demo` shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Show {
+    /// A tone of 440 Hz to the other side, one of 880 Hz back
+    Audio,
+    /// A flashing picture to the other side, a moving one back
+    Video,
+    /// Three greetings each way
+    Datachannel,
+}
+
 /// What was typed, with the settings of `enishi signal` and where they come from.
 #[derive(Debug)]
 pub struct Typed {
@@ -305,6 +359,8 @@ pub fn run(typed: Typed) -> Result<u8, Failure> {
         Command::Peer(args) => peer::run(*args),
         Command::Replay(args) => replay::run(&args),
         Command::Sim(args) => sim::run(&args),
+        Command::GenerateAudio(args) => generate::audio(&args),
+        Command::GenerateVideo(args) => generate::video(&args),
         Command::TurnCredentials(args) => turn::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -352,6 +408,14 @@ pub fn dialects() -> impl TypedValueParser<Value = Dialect> {
 
 fn label(text: &str) -> Result<String, String> {
     crate::commands::label(text).map_err(|error| error.to_string())
+}
+
+fn audio(text: &str) -> Result<SourceSpec, String> {
+    commands::source(text, Kind::Audio)
+}
+
+fn video(text: &str) -> Result<SourceSpec, String> {
+    commands::source(text, Kind::Video)
 }
 
 /// A time from 10 ms on: `5s`, `500ms`, or seconds alone.

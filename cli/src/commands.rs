@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use enishi_core::agent::AgentCommand;
+use enishi_core::agent::{AgentCommand, MediaCommand, RecordSpec};
 use enishi_core::dialect::Dialect;
 use enishi_core::limits::{FOREIGN_NAME_BYTES, LABEL_BYTES, NAME_CHARS};
+use enishi_core::media::{Kind, MediaError, SourceSpec};
 use enishi_core::peer::ChannelSpec;
 use enishi_core::signal::{Name, Payload, Refusal};
 
@@ -26,6 +27,10 @@ pub enum Command {
     Peers,
     /// The counters of all peers.
     Stats,
+    /// What is published, and what arrives.
+    Tracks,
+    /// What was received, for the end.
+    Summary,
     /// Until something happens.
     Wait { happening: Happening, limit: Duration },
     /// For a while.
@@ -59,7 +64,7 @@ pub struct Entry {
 }
 
 /// All commands, in the order of `help`.
-pub const ENTRIES: [Entry; 19] = [
+pub const ENTRIES: [Entry; 27] = [
     entry("offer", "offer <id>", "connect to somebody"),
     entry("channel", "channel <label> [--unordered] [--max-retransmits N]", "open a further channel to all peers"),
     entry("send", "send [--to <id>] <label> <text>", "to everybody with that channel, or to one peer"),
@@ -72,6 +77,14 @@ pub const ENTRIES: [Entry; 19] = [
     entry("channels", "channels", "the open channels"),
     entry("peers", "peers", "the connections and their states"),
     entry("stats", "stats", "what was sent and received"),
+    entry("publish", "publish <kind> <source>", "send audio or video: a tone, a pattern, a file"),
+    entry("unpublish", "unpublish <kind>", "send no more audio or video"),
+    entry("mute", "mute <kind>", "send silence, or a black picture"),
+    entry("unmute", "unmute <kind>", "send the source again"),
+    entry("replace", "replace <kind> <source>", "send another source on the same track"),
+    entry("record", "record start <path> [--both]", "write what peers send to files, until record stop"),
+    entry("tracks", "tracks", "what is published, and what arrives"),
+    entry("summary", "summary", "what was received, on one screen"),
     entry("restart", "restart <id>", "restart ICE with a peer"),
     entry("close", "close <id>", "close the connection with a peer"),
     entry("wait", "wait <event> [seconds]", "until something happens: open, message, connected, …"),
@@ -144,10 +157,66 @@ pub fn parse(line: &str, dialect: Dialect) -> Result<Option<Command>, CommandErr
         "channels" => none(Some(Command::Channels)),
         "peers" => none(Some(Command::Peers)),
         "stats" => none(Some(Command::Stats)),
+        "tracks" => none(Some(Command::Tracks)),
+        "summary" => none(Some(Command::Summary)),
+        "publish" | "replace" => {
+            let (kind, text) = first_word(rest);
+            let kind = self::kind(kind).ok_or_else(|| usage.clone())?;
+            if text.is_empty() {
+                return Err(usage);
+            }
+            let source = source(text, kind).map_err(CommandError::Bad)?;
+            agent(AgentCommand::Media(match entry.name {
+                "publish" => MediaCommand::Publish { kind, source },
+                _ => MediaCommand::Replace { kind, source },
+            }))
+        }
+        "unpublish" | "mute" | "unmute" => {
+            let kind = self::kind(one()?).ok_or_else(|| usage.clone())?;
+            agent(AgentCommand::Media(match entry.name {
+                "unpublish" => MediaCommand::Unpublish(kind),
+                name => MediaCommand::Mute { kind, on: name == "mute" },
+            }))
+        }
+        "record" => agent(record(rest, &usage)?),
         "wait" => wait(rest, &usage).map(Some),
         "sleep" => one().and_then(seconds).map(|time| Some(Command::Sleep(time))),
         "help" => help(rest).map(Some),
         _ => none(Some(Command::Quit)),
+    }
+}
+
+/// What a source is called, if it has this kind.
+///
+/// # Errors
+/// A sentence that says what there is.
+pub fn source(text: &str, kind: Kind) -> Result<SourceSpec, String> {
+    let source: SourceSpec = text.parse().map_err(|error: MediaError| error.to_string())?;
+    match source.kind() {
+        Some(other) if other != kind => Err(match kind {
+            Kind::Audio => {
+                format!("{source} is no sound; there are tone[:HZ], beep and files .wav, .ogg, .opus, .webm")
+            }
+            Kind::Video => format!("{source} is no picture; there are pattern[:NAME] and files .ivf, .webm"),
+        }),
+        _ => Ok(source),
+    }
+}
+
+fn kind(word: &str) -> Option<Kind> {
+    [Kind::Audio, Kind::Video].into_iter().find(|kind| kind.name() == word)
+}
+
+fn record(rest: &str, usage: &CommandError) -> Result<AgentCommand, CommandError> {
+    let (word, rest) = first_word(rest);
+    let (path, ours_too) = match rest.strip_suffix("--both").map(str::trim_end) {
+        Some(path) => (path, true),
+        None => (rest, false),
+    };
+    match word {
+        "start" if !path.is_empty() => Ok(AgentCommand::RecordStart(RecordSpec { path: path.to_owned(), ours_too })),
+        "stop" if rest.is_empty() => Ok(AgentCommand::RecordStop),
+        _ => Err(usage.clone()),
     }
 }
 
@@ -328,6 +397,8 @@ mod tests {
             ("join lobby", Command::Agent(AgentCommand::Join("lobby".into()))),
             ("list", Command::List),
             ("stats", Command::Stats),
+            ("tracks", Command::Tracks),
+            ("summary", Command::Summary),
             ("quit", Command::Quit),
             ("exit", Command::Quit),
             ("sleep 0.5", Command::Sleep(Duration::from_millis(500))),
@@ -340,6 +411,45 @@ mod tests {
         }
         assert_eq!(ours("  "), Ok(None));
         assert_eq!(ours("# a comment"), Ok(None));
+    }
+
+    #[test]
+    fn sound_and_picture_have_their_commands() {
+        let media = |command| Ok(Some(Command::Agent(AgentCommand::Media(command))));
+        let source = |text: &str| text.parse::<SourceSpec>().unwrap();
+        let record = |path: &str, ours_too| RecordSpec { path: path.into(), ours_too };
+        for (line, command) in [
+            ("publish audio tone:880", MediaCommand::Publish { kind: Kind::Audio, source: source("tone:880") }),
+            ("publish audio my song.wav", MediaCommand::Publish { kind: Kind::Audio, source: source("my song.wav") }),
+            ("replace video pattern", MediaCommand::Replace { kind: Kind::Video, source: source("pattern") }),
+            ("unpublish video", MediaCommand::Unpublish(Kind::Video)),
+            ("mute audio", MediaCommand::Mute { kind: Kind::Audio, on: true }),
+            ("unmute audio", MediaCommand::Mute { kind: Kind::Audio, on: false }),
+        ] {
+            assert_eq!(ours(line), media(command), "{line}");
+        }
+        for (line, command) in [
+            ("record start out", AgentCommand::RecordStart(record("out", false))),
+            ("record start my call.webm --both", AgentCommand::RecordStart(record("my call.webm", true))),
+            ("record stop", AgentCommand::RecordStop),
+        ] {
+            assert_eq!(ours(line), Ok(Some(Command::Agent(command))), "{line}");
+        }
+        for (line, hint) in [
+            ("publish", "Usage: publish <kind> <source>"),
+            ("publish sound tone", "Usage: publish <kind> <source>"),
+            ("publish audio tone:0", "1 to"),
+            ("publish video tone", "is no picture"),
+            ("publish audio pattern", "is no sound"),
+            ("publish audio song.mp3", "files that end in"),
+            ("mute", "Usage: mute <kind>"),
+            ("record start", "Usage: record start"),
+            ("record start --both", "Usage: record start"),
+            ("record stop now", "Usage: record start"),
+        ] {
+            let error = ours(line).unwrap_err().to_string();
+            assert!(error.contains(hint), "{line}: {error}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod commands;
 mod config;
 mod ending;
 mod failure;
+mod generate;
 mod limit_flags;
 mod log;
 mod output;

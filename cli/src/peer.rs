@@ -11,9 +11,11 @@
 //! in a circle.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::IsTerminal;
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
@@ -21,13 +23,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use enishi_core::agent::{self, Agent, AgentCommand, AgentConfig, AgentNotice};
+use enishi_core::agent::{self, Agent, AgentCommand, AgentConfig, AgentNotice, MediaConfig, RecordSpec};
 use enishi_core::dialect::{Dialect, Rooms};
+use enishi_core::media::{Container, Pattern, SourceSpec};
 use enishi_core::peer::{ChannelSpec, Crypto, PeerState};
 use enishi_core::signal::Name;
 use enishi_core::turn::{Credentials, TurnUri};
 
-use crate::args::{PeerArgs, Role};
+use crate::args::{PeerArgs, Role, Show};
 use crate::commands;
 use crate::config;
 use crate::ending::{self, Terminal};
@@ -35,6 +38,7 @@ use crate::failure::{DONE, FAILED, Failure, UNREACHABLE};
 use crate::log::LogFormat;
 use crate::output::{self, Lines};
 use crate::render::demo::Demo;
+use crate::render::media::Tally;
 use crate::render::{Level, Line, Renderer, status_json};
 use crate::repl::{self, Heard, Input, Prompt};
 use crate::runtime::{self, Driver, Handle};
@@ -54,6 +58,10 @@ const FLUSH: Duration = Duration::from_secs(1);
 /// The port of STUN (RFC 8489, section 8.6).
 const STUN_PORT: u16 = 3478;
 
+/// The ids of the two sides of a demo.
+const DEMO_OFFERS: &str = "offer";
+const DEMO_ANSWERS: &str = "answer";
+
 /// What the director is told.
 enum Told {
     Notice(AgentNotice),
@@ -66,7 +74,10 @@ enum Told {
 /// # Errors
 /// A flag is wrong, or there is no socket, thread or driver to be had.
 pub fn run(args: PeerArgs) -> Result<u8, Failure> {
-    let exec = args.exec.as_deref().map(|list| checked(list, args.dialect)).transpose()?;
+    let exec = match args.demo {
+        Some(show) => Some(demo_commands(show, args.role)),
+        None => args.exec.as_deref().map(|list| checked(list, args.dialect)).transpose()?,
+    };
     let udp = bind(&args)?;
     let (config, warnings) = configure(&args, &udp)?;
     let (now, unix, seed) = runtime::start()?;
@@ -315,6 +326,48 @@ fn checked(list: &str, dialect: Dialect) -> Result<Vec<String>, Failure> {
     Ok(commands)
 }
 
+/// What a demo does by itself: it waits for the other side, for the answering one as long as it takes, and ends with a
+/// summary.
+fn demo_commands(show: Show, role: Role) -> Vec<String> {
+    let patience = match role {
+        Role::Offer => 30,
+        Role::Answer => 86_400,
+    };
+    // The last greeting is said after 6 s.
+    let seconds = if show == Show::Datachannel { 7 } else { 5 };
+    [format!("wait connected {patience}"), format!("sleep {seconds}"), "summary".into(), "quit".into()].into()
+}
+
+/// What is sent and recorded from the start.
+fn media(args: &PeerArgs) -> Result<(MediaConfig, Option<RecordSpec>), Failure> {
+    let pattern = |pattern| Some(SourceSpec::Pattern(pattern));
+    let shown = match (args.demo, args.role) {
+        (Some(Show::Audio), Role::Offer) => (Some(SourceSpec::Tone { hz: 440 }), None),
+        (Some(Show::Audio), Role::Answer) => (Some(SourceSpec::Tone { hz: 880 }), None),
+        (Some(Show::Video), Role::Offer) => (None, pattern(Pattern::Flash)),
+        (Some(Show::Video), Role::Answer) => (None, pattern(Pattern::Gradient)),
+        (Some(Show::Datachannel) | None, _) => (None, None),
+    };
+    let (audio, video) = (args.audio.clone().or(shown.0), args.video.clone().or(shown.1));
+    for (flag, source) in [("--audio", &audio), ("--video", &video)] {
+        if let Some(SourceSpec::File { path }) = source {
+            fs::metadata(path).with_context(|| format!("{flag} {}: cannot read it", path.escape_debug()))?;
+        }
+    }
+    let record = args.record.clone().map(|path| RecordSpec { path, ours_too: args.record_both });
+    if let Some(RecordSpec { path, .. }) = &record
+        && Container::of(path).is_none()
+        && !Path::new(path).is_dir()
+    {
+        let path = path.escape_debug();
+        let why = format!(
+            "--record {path}: there is no such folder; create it, or name a file .webm, .ogg, .opus, .wav or .ivf"
+        );
+        return Err(anyhow::anyhow!(why).into());
+    }
+    Ok((MediaConfig { audio, video, once: args.once }, record))
+}
+
 /// The agent's configuration, and what is worth a warning.
 fn configure(args: &PeerArgs, udp: &[UdpSocket]) -> Result<(AgentConfig, Vec<String>), Failure> {
     let name = |flag: &str, text: &Option<String>| match text {
@@ -337,6 +390,7 @@ fn configure(args: &PeerArgs, udp: &[UdpSocket]) -> Result<(AgentConfig, Vec<Str
             Err(why) => warnings.push(format!("going on without the STUN server {}: {why}", server.escape_debug())),
         }
     }
+    let (media, record) = media(args)?;
     let (turn, without) = turn::servers(&args.path)?;
     warnings.extend(without);
     let channel = ChannelSpec {
@@ -348,13 +402,13 @@ fn configure(args: &PeerArgs, udp: &[UdpSocket]) -> Result<(AgentConfig, Vec<Str
     let config = AgentConfig {
         signal_url: args.signal.as_str().to_owned(),
         dialect: args.dialect,
-        id: name("--id", &args.id)?.or_else(|| habitual_id(args.dialect, args.role)),
+        id: name("--id", &args.id)?.or_else(|| habitual_id(args)),
         token,
         role: match args.role {
             Role::Offer => agent::Role::Offer,
             Role::Answer => agent::Role::Answer,
         },
-        target: name("--target", &args.target)?,
+        target: name("--target", &args.target)?.or_else(|| habitual_target(args)),
         room,
         channel,
         hosts: udp.iter().map(UdpSocket::local_addr).collect::<Result<_, _>>().context("cannot use a UDP socket")?,
@@ -363,8 +417,10 @@ fn configure(args: &PeerArgs, udp: &[UdpSocket]) -> Result<(AgentConfig, Vec<Str
         relay_only: args.path.ice_policy == IcePolicy::Relay,
         channel_buffer_bytes: args.channel_buffer,
         crypto: Crypto::default(),
-        greet: args.greet,
+        greet: args.greet || args.demo == Some(Show::Datachannel),
         chatter: args.chatter,
+        media,
+        record,
     };
     Ok((config, warnings))
 }
@@ -378,13 +434,21 @@ fn habitual_channel(dialect: Dialect) -> &'static str {
     }
 }
 
-/// The id that the users of a system expect, where it has one.
-fn habitual_id(dialect: Dialect, role: Role) -> Option<Name> {
-    match (dialect, role) {
+/// The id that the users of a system expect, where it has one; a demo has one for each role.
+fn habitual_id(args: &PeerArgs) -> Option<Name> {
+    match (args.dialect, args.role) {
         (Dialect::TonyBai, Role::Offer) => Some("offer-peer-1".into()),
         (Dialect::TonyBai, Role::Answer) => Some("answer-peer-1".into()),
-        _ => None,
+        (_, Role::Offer) => args.demo.map(|_| DEMO_OFFERS.into()),
+        (_, Role::Answer) => args.demo.map(|_| DEMO_ANSWERS.into()),
     }
+}
+
+/// Whom a demo calls, if it is not told.
+fn habitual_target(args: &PeerArgs) -> Option<Name> {
+    let calls = args.demo.is_some() && args.role == Role::Offer && args.room.is_none();
+    let target = if args.dialect == Dialect::TonyBai { "answer-peer-1" } else { DEMO_ANSWERS };
+    calls.then(|| target.into())
 }
 
 /// Looks a STUN server up. A name that cannot be found now is no mistake of the command line; a wrong form is.
@@ -414,17 +478,18 @@ fn renderer(args: &PeerArgs) -> Renderer {
         json: args.json,
         room: args.room.clone(),
         role: args.role,
-        has_target: args.target.is_some(),
+        has_target: args.target.is_some() || args.demo.is_some(),
         wanted: args.id.clone(),
         signal_url: args.signal.to_string(),
         flags,
         demo: if args.json { None } else { demo(args) },
+        tally: Tally::default(),
     }
 }
 
 /// The demo of another system that was asked for.
 fn demo(args: &PeerArgs) -> Option<Demo> {
-    match (args.greet, args.dialect, args.chatter) {
+    match (args.greet || args.demo == Some(Show::Datachannel), args.dialect, args.chatter) {
         (true, _, _) => Some(Demo::conic()),
         (false, Dialect::TonyBai, Some(every)) => Some(Demo::tony_bai(args.role, every)),
         _ => None,

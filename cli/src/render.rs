@@ -4,18 +4,21 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use base64::Engine;
-use enishi_core::agent::AgentNotice;
+use enishi_core::agent::{AgentNotice, MediaNotice};
 use enishi_core::clock::rfc3339;
 use enishi_core::escape::Escaped;
-use enishi_core::peer::{ChannelSpec, PeerFault, PeerState, PeerStats};
+use enishi_core::peer::{ChannelSpec, ConnectionQuality, PeerFault, PeerState, PeerStats};
 use enishi_core::signal::{Name, Payload, Refusal};
 use serde_json::{Value, json};
 
 use crate::args::Role;
 use crate::render::demo::Demo;
+use crate::render::media::Tally;
 use crate::script::Ask;
 
 pub mod demo;
+pub mod media;
+mod recording;
 
 /// Bytes of a binary message that are shown to a person.
 const SHOWN_BYTES: usize = 32;
@@ -59,6 +62,8 @@ pub struct Renderer {
     pub flags: String,
     /// The demo that this peer gives, if its lines are to look like it; JSON has no other look.
     pub demo: Option<Demo>,
+    /// What was received so far.
+    pub tally: Tally,
 }
 
 type Peers = [(Name, PeerState, PeerStats)];
@@ -69,6 +74,7 @@ impl Renderer {
         if ask == Some(Ask::Quietly) {
             return Vec::new();
         }
+        self.tally.notice(notice);
         let mut lines = Vec::new();
         if self.json {
             lines.extend(event(unix, notice).map(|event| Line::Data(to_text(&event))));
@@ -96,6 +102,10 @@ impl Renderer {
                 Some(Ask::Channels) => channels(peers),
                 Some(Ask::Stats) => stats(peers),
                 _ => self::peers(peers),
+            }),
+            AgentNotice::Media(MediaNotice::Tracks { ours, theirs }) => lines.extend(match ask {
+                Some(Ask::Summary) => self.tally.summary(theirs),
+                _ => media::tracks(ours, theirs),
             }),
             AgentNotice::Registered { id, .. } => {
                 if self.wanted.as_deref().is_some_and(|wanted| wanted != id.as_str()) {
@@ -158,6 +168,8 @@ impl Renderer {
             }
             AgentNotice::Presence { room, id, here: true } => line(Level::Info, format!("{id} joined {room}")),
             AgentNotice::Presence { room, id, here: false } => line(Level::Info, format!("{id} left {room}")),
+            AgentNotice::Recording(news) => Some(recording::status(news)),
+            AgentNotice::Media(news) => media::status(news),
             AgentNotice::Detail(text) => line(Level::Debug, Escaped(text).to_string()),
             _ => None,
         }
@@ -230,6 +242,8 @@ fn event(unix: Duration, notice: &AgentNotice) -> Option<Value> {
         AgentNotice::Peers(peers) => ("peers", json!({ "peers": peers.iter().map(peer_json).collect::<Vec<_>>() })),
         AgentNotice::Ended => ("ended", json!({})),
         AgentNotice::Warning(why) => ("warning", json!({ "why": why })),
+        AgentNotice::Recording(news) => recording::event(news),
+        AgentNotice::Media(news) => media::event(news),
         AgentNotice::Detail(_) | AgentNotice::TurnServers(_) => return None,
     };
     event["type"] = kind.into();
@@ -263,6 +277,9 @@ fn peer_json((id, state, stats): &(Name, PeerState, PeerStats)) -> Value {
         "bytes_sent": stats.bytes_sent,
         "bytes_received": stats.bytes_received,
         "channels": stats.channels.iter().map(channel).collect::<Vec<_>>(),
+        "quality": stats.quality(*state).map(ConnectionQuality::name),
+        "bandwidth_bps": stats.bandwidth,
+        "tracks": stats.tracks.iter().map(media::stats_json).collect::<Vec<_>>(),
     })
 }
 
@@ -310,8 +327,9 @@ fn channels(peers: &Peers) -> Vec<Line> {
 fn stats(peers: &Peers) -> Vec<Line> {
     let mut lines = Vec::new();
     for (id, state, stats) in peers {
+        let quality = stats.quality(*state).map_or_else(String::new, |quality| format!(", {}", quality.name()));
         lines.push(Line::Data(format!(
-            "{id}: {}{}, {} bytes sent, {} received",
+            "{id}: {}{quality}{}, {} bytes sent, {} received",
             state_word(*state),
             path(stats),
             stats.bytes_sent,
@@ -329,6 +347,8 @@ fn stats(peers: &Peers) -> Vec<Line> {
                 channel.buffered
             )));
         }
+        lines.extend(stats.tracks.iter().map(|track| Line::Data(media::stats(track))));
+        lines.extend(stats.bandwidth.map(|bits| Line::Data(format!("  bandwidth: {} are thought to fit", rate(bits)))));
     }
     if lines.is_empty() { self::peers(peers) } else { lines }
 }
@@ -338,6 +358,15 @@ fn path(stats: &PeerStats) -> String {
     let time = stats.round_trip.map_or_else(String::new, |time| format!(", {:.1} ms", time.as_secs_f64() * 1e3));
     let relayed = if stats.relayed { ", relayed" } else { "" };
     path + relayed + &time
+}
+
+/// Bits per second, for a person.
+fn rate(bits_per_second: u64) -> String {
+    match bits_per_second {
+        0..10_000 => format!("{bits_per_second} bit/s"),
+        10_000..10_000_000 => format!("{} kbit/s", bits_per_second / 1_000),
+        _ => format!("{} Mbit/s", bits_per_second / 1_000_000),
+    }
 }
 
 fn joined(names: &[Name]) -> String {
@@ -386,6 +415,7 @@ fn fault_code(fault: &PeerFault) -> &'static str {
         PeerFault::Fingerprint => "fingerprint",
         PeerFault::Panicked(_) => "panicked",
         PeerFault::NoPath => "no-path",
+        PeerFault::Broken => "broken",
     }
 }
 
@@ -396,6 +426,7 @@ fn fault_clause(fault: &PeerFault) -> String {
             "its certificate is not the one that its description names; somebody may be in between".into()
         }
         PeerFault::Panicked(_) => "what it sent could not be handled; the other connections are not touched".into(),
+        PeerFault::Broken => "its data channels broke off; offer again".into(),
         PeerFault::NoPath => {
             "no network path was found; a firewall may block UDP, or both need --stun HOST:PORT".into()
         }
@@ -425,6 +456,7 @@ mod tests {
             signal_url: "ws://127.0.0.1:3000/ws".into(),
             flags: String::new(),
             demo: None,
+            tally: Tally::default(),
         }
     }
 

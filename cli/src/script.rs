@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use enishi_core::agent::{AgentCommand, AgentNotice};
+use enishi_core::agent::{AgentCommand, AgentNotice, MediaCommand, MediaNotice, RecordingNotice};
 use enishi_core::dialect::Dialect;
 use enishi_core::peer::PeerState;
 use enishi_core::signal::Name;
@@ -49,7 +49,7 @@ pub enum Do {
     Complain(String),
 }
 
-/// What [`AgentNotice::Peers`] was asked for.
+/// What [`AgentNotice::Peers`] or [`MediaNotice::Tracks`] was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ask {
     /// The `peers` command.
@@ -58,6 +58,10 @@ pub enum Ask {
     Channels,
     /// The `stats` command.
     Stats,
+    /// The `tracks` command.
+    Tracks,
+    /// The `summary` command.
+    Summary,
     /// Nobody: to know whether everything sent has arrived.
     Quietly,
 }
@@ -82,6 +86,9 @@ pub enum Happening {
     Joined,
     Left,
     Listed,
+    Track,
+    TrackEnded,
+    Recorded,
 }
 
 /// The state of a script.
@@ -95,6 +102,7 @@ pub struct Script {
     commands: VecDeque<Command>,
     doing: Option<Doing>,
     asks: VecDeque<Ask>,
+    track_asks: VecDeque<Ask>,
     /// How often each happening was seen, and how many of those a `wait` has had.
     seen: [u64; Happening::ALL.len()],
     waited: [u64; Happening::ALL.len()],
@@ -133,6 +141,7 @@ impl Script {
             commands: VecDeque::new(),
             doing: None,
             asks: VecDeque::new(),
+            track_asks: VecDeque::new(),
             seen: [0; Happening::ALL.len()],
             waited: [0; Happening::ALL.len()],
             open: BTreeSet::new(),
@@ -204,6 +213,12 @@ impl Script {
                     }
                 }
                 if asked != Some(Ask::Quietly) && matches!(self.doing, Some(Doing::Asking { .. })) {
+                    self.doing = None;
+                }
+            }
+            AgentNotice::Media(MediaNotice::Tracks { .. }) => {
+                asked = self.track_asks.pop_front();
+                if matches!(self.doing, Some(Doing::Asking { .. })) {
                     self.doing = None;
                 }
             }
@@ -316,6 +331,8 @@ impl Script {
             Command::Channels => self.ask(now, Ask::Channels),
             Command::Peers => self.ask(now, Ask::Peers),
             Command::Stats => self.ask(now, Ask::Stats),
+            Command::Tracks => self.ask_for_tracks(now, Ask::Tracks),
+            Command::Summary => self.ask_for_tracks(now, Ask::Summary),
             Command::Wait { happening, limit } => self.doing = Some(Doing::Waiting { happening, end: now + limit }),
             Command::Sleep(time) => self.doing = Some(Doing::Sleeping { end: now + time }),
             Command::Help(None) => self.todo.push_back(Do::Say(commands::help_text())),
@@ -391,6 +408,12 @@ impl Script {
         self.doing = Some(Doing::Asking { end: now + ANSWER });
     }
 
+    fn ask_for_tracks(&mut self, now: Instant, ask: Ask) {
+        self.track_asks.push_back(ask);
+        self.todo.push_back(Do::Tell(AgentCommand::Media(MediaCommand::Tracks)));
+        self.doing = Some(Doing::Asking { end: now + ANSWER });
+    }
+
     fn tell_peers(&mut self, ask: Ask) {
         self.asks.push_back(ask);
         self.todo.push_back(Do::Tell(AgentCommand::Peers));
@@ -423,7 +446,7 @@ impl Script {
 
 impl Happening {
     /// All of them, each at its own position.
-    pub const ALL: [Happening; 17] = [
+    pub const ALL: [Happening; 20] = [
         Happening::Registered,
         Happening::Lost,
         Happening::Waiting,
@@ -441,6 +464,9 @@ impl Happening {
         Happening::Joined,
         Happening::Left,
         Happening::Listed,
+        Happening::Track,
+        Happening::TrackEnded,
+        Happening::Recorded,
     ];
 
     /// The word for `wait`.
@@ -463,6 +489,9 @@ impl Happening {
             Happening::Joined => "joined",
             Happening::Left => "left",
             Happening::Listed => "listed",
+            Happening::Track => "track",
+            Happening::TrackEnded => "track-ended",
+            Happening::Recorded => "recorded",
         }
     }
 
@@ -485,6 +514,9 @@ impl Happening {
             AgentNotice::Presence { here: true, .. } => Happening::Joined,
             AgentNotice::Presence { here: false, .. } => Happening::Left,
             AgentNotice::Listed(_) => Happening::Listed,
+            AgentNotice::Media(MediaNotice::Added { .. }) => Happening::Track,
+            AgentNotice::Media(MediaNotice::Removed { .. }) => Happening::TrackEnded,
+            AgentNotice::Recording(RecordingNotice::Complete { .. }) => Happening::Recorded,
             _ => return None,
         })
     }

@@ -213,7 +213,7 @@ fn banner(runtime: Runtime, reachable: &[SocketAddr], compat: &[Listener]) -> Ve
     for address in reachable {
         lines.push(format!("  ws://{address}/ws    every protocol"));
         lines.push(format!("  ws://{address}/v1    enishi.v1"));
-        lines.push(format!("  http://{address}/    the endpoints"));
+        lines.push(format!("  http://{address}/    calls from a browser"));
     }
     for listener in compat {
         let known = Family::DEFAULTS.into_iter().find(|(family, _, _)| Some(*family) == listener.only);

@@ -1,13 +1,13 @@
 // A call: the people in a room, their tiles, what they say, and the controls below.
 import { Client } from './enishi.js';
 import { FILE_LABEL, receiveFile, sendFile, transfersRunning } from './files.js';
-import { me, media, trackOf } from './media.js';
+import { Level, me, media, trackOf } from './media.js';
 import { qrSvg } from './qr.js';
-import { canRecord, Recording } from './record.js';
+import { Recording, recordingType } from './record.js';
 import { Statistics } from './stats.js';
 import { knows, t } from './texts.js';
 import { playAll, Tile } from './tiles.js';
-import { announce, by, copy, make, showMessage, showNote, toast } from './ui.js';
+import { announce, by, copy, isLocal, make, plain, press, showMessage, showNote, toast } from './ui.js';
 
 /** Where pages tell each other names, mutes and shares. */
 const PAGE_LABEL = 'enishi.page';
@@ -69,11 +69,11 @@ export class Call {
     this.#stops.splice(0).forEach(stop => stop());
     this.statistics?.stop();
     this.client.close();
-    for (const person of this.#people.values()) person.tiles.forEach(tile => tile.remove());
+    this.#people.forEach(person => this.#drop(person));
     this.#people.clear();
     this.tile?.remove();
     by('record-state').hidden = true;
-    by('record').setAttribute('aria-pressed', 'false');
+    press('record', false);
     by('invite-dialog').close();
   }
 
@@ -97,9 +97,9 @@ export class Call {
     this.#stops.push(() => clearInterval(timer));
   }
 
-  #listenTo(target, type, listener) {
-    target.addEventListener(type, listener);
-    this.#stops.push(() => target.removeEventListener(type, listener));
+  #listenTo(type, listener) {
+    addEventListener(type, listener);
+    this.#stops.push(() => removeEventListener(type, listener));
   }
 
   #nameOf(id) {
@@ -125,8 +125,11 @@ export class Call {
     peer.on('open', channel => channel.label === PAGE_LABEL && this.#introduce(peer));
     this.#introduce(peer);
     this.#showPeer(person);
-    // A page tells its name at once.
-    setTimeout(() => this.#people.has(peer.id) && this.#happened(t('joined', { name: person.name })), person.isPage ? 1000 : 0);
+    // A page tells its name at once, and one that finds the room full leaves at once.
+    setTimeout(() => {
+      person.told = this.#people.has(peer.id);
+      if (person.told) this.#happened(t('joined', { name: person.name }));
+    }, person.isPage ? 1000 : 0);
     this.#count();
   }
 
@@ -139,11 +142,12 @@ export class Call {
   }
 
   /** The first picture and all sound go to a person's tile; each further picture has a tile of its own. */
-  #addTrack(person, { track, receiver }) {
+  #addTrack(person, { track }) {
     const [first] = person.tiles;
     const show = () => {
       if (track.kind === 'audio') {
-        person.receiver = receiver;
+        person.level?.stop();
+        person.level = new Level(track);
         return first.setTrack('audio', track);
       }
       const taken = first.stream.getVideoTracks().find(one => one !== track && !one.muted && one.readyState === 'live');
@@ -156,9 +160,10 @@ export class Call {
       }
       this.#showMedia(person);
     };
+    if (track.kind === 'audio' || !track.muted) show();
+    if (track.kind === 'audio') return;
     track.addEventListener('unmute', show);
     track.addEventListener('mute', () => this.#showMedia(person));
-    if (track.kind === 'audio' || !track.muted) show();
   }
 
   #dropTrack(person, track) {
@@ -190,19 +195,22 @@ export class Call {
       if (person.isPage && !peer.polite && !peer.channels.some(({ label }) => label === PAGE_LABEL)) peer.open(PAGE_LABEL);
       this.#tune();
     }
-    if (person.shown !== state && (state === 'failed' || state === 'reconnecting' || person.shown === 'reconnecting')) {
-      announce(`${person.name}: ${words}`);
-    }
+    const isNews = person.shown !== state && [state, person.shown].some(one => one === 'failed' || one === 'reconnecting');
+    if (isNews) announce(`${person.name}: ${words}`);
     person.shown = state;
-    this.#count();
   }
 
   #part(person) {
     if (!this.#people.delete(person.peer.id)) return;
-    person.tiles.forEach(tile => tile.remove());
-    this.#happened(t('left', { name: person.name }));
+    this.#drop(person);
+    if (person.told) this.#happened(t('left', { name: person.name }));
     this.#count();
     this.#tune();
+  }
+
+  #drop(person) {
+    person.level?.stop();
+    person.tiles.forEach(tile => tile.remove());
   }
 
   #happened(text) {
@@ -222,7 +230,7 @@ export class Call {
 
   #introduced(person, text) {
     const told = JSON.parse(text);
-    const name = String(told.name ?? '').replace(/[\u0000-\u001f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '').trim().slice(0, NAME_LENGTH);
+    const name = plain(told.name).slice(0, NAME_LENGTH);
     if (name && name !== person.name) {
       person.name = name;
       person.tiles.forEach(tile => tile.setName(name));
@@ -274,7 +282,7 @@ export class Call {
     receiveFile(person.peer, channel, () => person.name, transfer => {
       announce(t('file.in', { name: person.name, size: transfer.title }));
       this.#openPanel('chat');
-      transfer.element.querySelector('.accept').focus({ preventScroll: true });
+      transfer.element.querySelector('.accept').focus();
     });
   }
 
@@ -297,9 +305,8 @@ export class Call {
       by(`${panel}-toggle`).onclick = () => this.#openPanel(by(panel).hidden ? panel : null);
     }
     for (const button of document.querySelectorAll('[data-closes]')) button.onclick = () => this.#openPanel(null);
-    this.#listenTo(document, 'keydown', event => this.#key(event));
-    by('record').disabled = !canRecord();
-    by('record').title = canRecord() ? t('record') : t('recordNo');
+    this.#listenTo('keydown', event => this.#key(event));
+    by('record').hidden = !recordingType;
     by('record').onclick = () => this.#record();
     by('copy-diagnostics').onclick = () => copy(this.statistics.report({ media: media(), secure: isSecureContext }));
     by('server-retry').onclick = () => this.client.retry();
@@ -309,7 +316,7 @@ export class Call {
       by('unmute-all').hidden = true;
       playAll();
     };
-    const drag = (type, hidden, action) => this.#listenTo(document, type, event => {
+    const drag = (type, hidden, action) => this.#listenTo(type, event => {
       if (!event.dataTransfer?.types.includes('Files')) return;
       by('drop-hint').hidden = hidden;
       event.preventDefault();
@@ -318,12 +325,10 @@ export class Call {
     drag('dragover', false);
     drag('dragleave', true);
     drag('drop', true, files => this.#send(files));
-    this.#listenTo(window, 'pagehide', () => this.client.close());
-    this.#listenTo(window, 'pageshow', event => event.persisted && this.onLeft());
-    this.#listenTo(window, 'beforeunload', event => {
-      if (!this.#recording && !transfersRunning()) return;
-      event.preventDefault();
-      event.returnValue = '';
+    this.#listenTo('pagehide', () => this.client.close());
+    this.#listenTo('pageshow', event => event.persisted && this.onLeft());
+    this.#listenTo('beforeunload', event => {
+      if (this.#recording || transfersRunning()) event.preventDefault();
     });
   }
 
@@ -340,7 +345,7 @@ export class Call {
   #openPanel(name, focus = true) {
     for (const panel of ['chat', 'stats']) {
       by(panel).hidden = panel !== name;
-      by(`${panel}-toggle`).setAttribute('aria-pressed', String(panel === name));
+      press(`${panel}-toggle`, panel === name);
     }
     this.statistics.visible = name === 'stats';
     // The focus does not stay in what is hidden.
@@ -349,14 +354,14 @@ export class Call {
     this.#unread = 0;
     by('unread').hidden = true;
     by('chat-log').scrollTop = by('chat-log').scrollHeight;
-    if (focus && matchMedia('(pointer: fine)').matches) by('chat-input').focus({ preventScroll: true });
+    if (focus && matchMedia('(pointer: fine)').matches) by('chat-input').focus();
   }
 
   #invite() {
     const code = qrSvg(by('invite-link').textContent);
     by('qr').hidden = !code;
     if (code) by('qr').replaceChildren(code);
-    by('invite-local').hidden = !/^(localhost|127\.|\[::1\])/.test(location.host);
+    by('invite-local').hidden = !isLocal;
     by('invite-dialog').showModal();
   }
 
@@ -364,7 +369,7 @@ export class Call {
     const { state, why, retryAt } = this.client;
     const pill = by('server-state');
     const seconds = retryAt ? Math.max(0, Math.ceil((retryAt - Date.now()) / 1000)) : 0;
-    const text = t(`server.${state}`, { n: seconds, why: knows(`why.${why}`) ? t(`why.${why}`) : why });
+    const text = t({ connecting: state, online: 'connected' }[state] ?? `server.${state}`, { n: seconds, why: knows(`why.${why}`) ? t(`why.${why}`) : why });
     pill.querySelector('span').textContent = text;
     pill.dataset.state = state;
     by('server-retry').hidden = state === 'online' || state === 'connecting';
@@ -372,37 +377,31 @@ export class Call {
   }
 
   async #record() {
-    const button = by('record');
     if (!this.#recording) {
       this.#recording = new Recording();
-      button.setAttribute('aria-pressed', 'true');
+      press('record', true);
       by('record-state').hidden = false;
-      announce(t('recording'));
+      announce(t('record'));
       return this.#every(250, () => this.#recording && (by('record-time').textContent = clock(this.#recording.length)));
     }
     const recording = this.#recording;
     this.#recording = null;
-    button.setAttribute('aria-pressed', 'false');
+    press('record', false);
     by('record-state').hidden = true;
     const file = await recording.stop(this.name);
     by('recording-link')?.removeAttribute('id');
     const link = () => Object.assign(make('a', '', {}, file.name), { href: URL.createObjectURL(file), download: file.name });
     const first = Object.assign(link(), { id: 'recording-link' });
-    showNote(t('recorded'), first);
-    toast(t('recorded'), link());
+    showNote(t('recorded'), ' ', first);
+    toast(t('recorded'), ' ', link());
     first.click();
   }
 
   // Sound and picture.
 
   #listen() {
-    const own = me.level && me.micOn ? me.level.value : 0;
-    this.tile.hear(own);
-    for (const { receiver, tiles } of this.#people.values()) {
-      const sources = receiver?.getSynchronizationSources?.() ?? [];
-      const level = sources.length && Date.now() - sources[0].timestamp < 1000 ? sources[0].audioLevel ?? 0 : 0;
-      tiles[0].hear(level);
-    }
+    this.tile.hear(me.level && me.micOn ? me.level.value : 0);
+    for (const { level, tiles } of this.#people.values()) tiles[0].hear(level?.value ?? 0);
   }
 
   /** The more people, the less for each. */
@@ -429,8 +428,5 @@ function pageId(name) {
 }
 
 function clock(ms) {
-  const seconds = Math.floor(ms / 1000);
-  const two = number => String(number).padStart(2, '0');
-  const hours = Math.floor(seconds / 3600);
-  return `${hours ? `${hours}:` : ''}${hours ? two(Math.floor(seconds / 60) % 60) : Math.floor(seconds / 60)}:${two(seconds % 60)}`;
+  return new Date(ms).toISOString().slice(ms < 3_600_000 ? 14 : 11, 19);
 }

@@ -1,6 +1,6 @@
 /** Enishi's client library. Guide and example: docs/browser.md. */
 
-/** What went wrong: `code` is one of docs/protocol.md, or `bad-url`, `protocol`, `refused`, `replaced`, `too-big`, `left`, `no-channel`. */
+/** What went wrong: `code` is one of docs/protocol.md, or `bad-url`, `protocol`, `refused`, `replaced`, `left`, `no-channel`. */
 export class EnishiError extends Error {
   readonly code: string;
 }

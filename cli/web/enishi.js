@@ -20,7 +20,7 @@ const EARLY_CANDIDATES = 64;
 const WAITING_MESSAGES = 200;
 const PROBE = 'enishi.probe';
 /** Close codes after which it makes no sense to connect again by oneself. */
-const FINAL_CODES = { 1002: 'protocol', 1003: 'protocol', 1007: 'protocol', 1008: 'refused', 1009: 'too-big', 4000: 'replaced' };
+const FINAL_CODES = { 1002: 'protocol', 1003: 'protocol', 1007: 'protocol', 1008: 'refused', 1009: 'protocol', 4000: 'replaced' };
 
 /** What went wrong, with the stable code of docs/protocol.md. */
 export class EnishiError extends Error {
@@ -32,30 +32,23 @@ export class EnishiError extends Error {
 }
 
 class Emitter {
-  #listeners = new Map();
+  #target = new EventTarget();
 
   /** Calls `listener` whenever `type` happens; call what is returned to stop that. */
   on(type, listener) {
-    if (!this.#listeners.has(type)) this.#listeners.set(type, new Set());
-    this.#listeners.get(type).add(listener);
-    return () => this.#listeners.get(type).delete(listener);
+    const heard = event => listener(event.detail);
+    this.#target.addEventListener(type, heard);
+    return () => this.#target.removeEventListener(type, heard);
   }
 
   emit(type, detail) {
-    for (const listener of [...(this.#listeners.get(type) ?? [])]) {
-      try {
-        listener(detail);
-      } catch (error) {
-        console.error(error);
-      }
-    }
+    this.#target.dispatchEvent(new CustomEvent(type, { detail }));
   }
 }
 
 /** Connects to a signaling server and says hello; resolves when the server has welcomed us. */
-export function connect(options = {}) {
-  const client = new Client(options);
-  return client.ready.then(() => client);
+export async function connect(options) {
+  return new Client(options).ready;
 }
 
 /** A session with a signaling server, kept alive over lost connections and restarts of the server. */
@@ -72,37 +65,30 @@ export class Client extends Emitter {
   #settle = null;
   #probed = 0;
   #ticked = Date.now();
-  #unlisten = [];
+  #ticking;
+  #look = () => this.probe();
 
-  constructor({ url, id, token, media = false, iceServers, iceTransportPolicy = 'all' } = {}) {
+  id = null;
+  limits = null;
+  iceServers = [];
+  /** `connecting`, `online`, `waiting` (until `retryAt`) or `closed` (because of `why`). */
+  state = 'connecting';
+  why = null;
+  retryAt = null;
+  rooms = new Map();
+  peers = new Map();
+  /** What is sent to everybody. */
+  tracks = { audio: null, video: null };
+  stream = new MediaStream();
+
+  constructor(options = {}) {
     super();
-    this.url = url ?? `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/v1`;
-    this.wanted = id;
-    this.token = token;
-    this.media = media;
-    this.iceTransportPolicy = iceTransportPolicy;
-    this.ownIceServers = iceServers;
-    this.iceServers = iceServers ?? [];
-    this.id = null;
-    this.limits = null;
-    /** `connecting`, `online`, `waiting` (until `retryAt`) or `closed` (because of `why`). */
-    this.state = 'connecting';
-    this.why = null;
-    this.retryAt = null;
-    this.rooms = new Map();
-    this.peers = new Map();
-    /** What is sent to everybody. */
-    this.tracks = { audio: null, video: null };
-    this.stream = new MediaStream();
-    this.ready = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
-    this.ready.catch(() => {});
-    const look = () => this.probe();
-    for (const [target, type] of [[globalThis, 'online'], [document, 'visibilitychange']]) {
-      target.addEventListener(type, look);
-      this.#unlisten.push(() => target.removeEventListener(type, look));
-    }
-    const ticking = setInterval(() => this.#tick(), 1000);
-    this.#unlisten.push(() => clearInterval(ticking));
+    this.options = { url: `${location.origin.replace('http', 'ws')}/v1`, ...options };
+    this.media = options.media;
+    [this.ready, this.#settle] = promise();
+    addEventListener('online', this.#look);
+    document.addEventListener('visibilitychange', this.#look);
+    this.#ticking = setInterval(() => this.#tick(), 1000);
     this.#open();
   }
 
@@ -146,7 +132,9 @@ export class Client extends Emitter {
   /** Leaves everything. Fit for `pagehide`: all that has to be said is said at once. */
   close() {
     if (this.state === 'online') this.send({ type: 'bye' });
-    this.#unlisten.forEach(stop => stop());
+    removeEventListener('online', this.#look);
+    document.removeEventListener('visibilitychange', this.#look);
+    clearInterval(this.#ticking);
     this.#end('left');
     for (const peer of [...this.peers.values()]) peer.close('left');
   }
@@ -171,18 +159,12 @@ export class Client extends Emitter {
   #open() {
     this.#drop();
     this.#set('connecting');
-    let socket;
-    try {
-      socket = new WebSocket(this.url, 'enishi.v1');
-    } catch (error) {
-      return this.#end('bad-url', error.message);
-    }
-    this.#socket = socket;
+    const socket = (this.#socket = new WebSocket(this.options.url, 'enishi.v1'));
     this.#welcomed = false;
     socket.onopen = () => {
-      const hello = { type: 'hello', id: this.id ?? this.wanted, token: this.token };
-      if (this.#resume) hello.resume = { token: this.#resume, received: this.#received };
-      socket.send(JSON.stringify(hello));
+      const { id, token } = this.options;
+      const resume = this.#resume ? { token: this.#resume, received: this.#received } : undefined;
+      socket.send(JSON.stringify({ type: 'hello', id: this.id ?? id, token, resume }));
     };
     socket.onmessage = event => this.#receive(event.data);
     socket.onclose = event => this.#lost(event.code, event.reason);
@@ -259,11 +241,11 @@ export class Client extends Emitter {
     const again = this.id !== null;
     this.#received = resumed === 'no' ? 1 : this.#received + 1;
     [this.#welcomed, this.#resume, this.#attempts] = [true, resumeToken, 0];
-    Object.assign(this, { id, limits, iceServers: this.ownIceServers ?? iceServers });
+    Object.assign(this, { id, limits, iceServers: this.options.iceServers ?? iceServers });
     this.#set('online');
     if (resumed === 'no') this.rooms.forEach(room => this.#askFor(room));
     this.#waiting.splice(0).forEach(message => this.send(message));
-    if (again) this.peers.forEach(peer => peer.serverIsBack(resumed !== 'whole'));
+    if (again) this.peers.forEach(peer => peer.again());
     this.#settle.resolve(this);
   }
 
@@ -318,14 +300,13 @@ export class Client extends Emitter {
 export class Room extends Emitter {
   #settle = null;
 
+  /** Everybody else's ids. */
+  members = new Set();
+
   constructor(client, name) {
     super();
-    this.client = client;
-    this.name = name;
-    /** Everybody else's ids. */
-    this.members = new Set();
-    this.ready = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
-    this.ready.catch(() => {});
+    Object.assign(this, { client, name });
+    [this.ready, this.#settle] = promise();
   }
 
   /** The connections with those in it. */
@@ -396,20 +377,27 @@ export class Peer extends Emitter {
   #absent = false;
   #trouble = 0;
 
+  /** `connecting`, `connected`, `reconnecting`, `failed` (because of `why`) or `closed`. */
+  state = 'connecting';
+  why = null;
+  /** `direct` or `relayed` once it is connected. */
+  path = null;
+  channels = [];
+  /** What comes from the remote: `RTCTrackEvent`s that have not ended. */
+  tracks = [];
+
   constructor(client, id, ours) {
     super();
-    this.client = client;
-    this.id = id;
-    this.polite = isLower(client.id, id);
+    Object.assign(this, { client, id });
     this.#ours = ours;
-    /** `connecting`, `connected`, `reconnecting`, `failed` (because of `why`) or `closed`. */
-    this.state = 'connecting';
-    this.why = null;
-    /** `direct` or `relayed` once it is connected. */
-    this.path = null;
-    this.channels = [];
-    /** What comes from the remote: `RTCTrackEvent`s that have not ended. */
-    this.tracks = [];
+  }
+
+  /**
+   * When two offers cross, the one whose id compares lower, byte for byte, gives way. Our ids are ASCII, so that the
+   * order of UTF-16 is the same.
+   */
+  get polite() {
+    return this.client.id < this.id;
   }
 
   /** The `RTCPeerConnection`. */
@@ -419,9 +407,8 @@ export class Peer extends Emitter {
 
   /** The open channel of a label; for `chat` any one that the other side opened in its stead. */
   channel(label = CHAT) {
-    const open = this.channels.filter(channel => channel.readyState === 'open');
-    const isPlain = channel => !channel.label.startsWith('enishi.');
-    return open.find(channel => channel.label === label) ?? (label === CHAT ? open.find(isPlain) : undefined);
+    const open = this.channels.filter(({ readyState }) => readyState === 'open');
+    return open.find(channel => channel.label === label) ?? open.find(channel => label === CHAT && !channel.label.startsWith('enishi.'));
   }
 
   /** Sends on the channel of this label; a text goes through the server while there is none. Whether it went directly. */
@@ -455,26 +442,28 @@ export class Peer extends Emitter {
 
   /** Counters of this moment; totals, in bytes, packets and ms. */
   async stats() {
-    const stats = { rtt: null, bytesSent: 0, bytesReceived: 0, lost: 0, packets: 0, fps: null, width: null, height: null, local: null, remote: null, protocol: null };
-    if (!this.#pc) return stats;
-    const report = await this.#pc.getStats();
-    const all = [...report.values()];
-    const transport = all.find(entry => entry.type === 'transport' && entry.selectedCandidatePairId);
-    const pair = transport
-      ? report.get(transport.selectedCandidatePairId)
-      : all.find(entry => entry.type === 'candidate-pair' && entry.nominated && entry.state === 'succeeded');
-    if (pair) {
-      const [local, remote] = [report.get(pair.localCandidateId), report.get(pair.remoteCandidateId)];
-      stats.rtt = pair.currentRoundTripTime === undefined ? null : pair.currentRoundTripTime * 1000;
-      Object.assign(stats, { bytesSent: pair.bytesSent, bytesReceived: pair.bytesReceived });
-      Object.assign(stats, { local: local?.candidateType, remote: remote?.candidateType, protocol: local?.protocol });
-    }
-    for (const entry of all) {
-      if (entry.type !== 'inbound-rtp') continue;
+    const report = await this.#pc?.getStats();
+    const all = [...(report?.values() ?? [])];
+    const transport = all.find(({ selectedCandidatePairId }) => selectedCandidatePairId);
+    const pair = report?.get(transport?.selectedCandidatePairId) ?? all.find(({ type, nominated, state }) => type === 'candidate-pair' && nominated && state === 'succeeded');
+    const [local, remote] = [report?.get(pair?.localCandidateId), report?.get(pair?.remoteCandidateId)];
+    const stats = {
+      rtt: pair?.currentRoundTripTime === undefined ? null : pair.currentRoundTripTime * 1000,
+      bytesSent: pair?.bytesSent ?? 0,
+      bytesReceived: pair?.bytesReceived ?? 0,
+      lost: 0,
+      packets: 0,
+      fps: null,
+      width: null,
+      height: null,
+      local: local?.candidateType ?? null,
+      remote: remote?.candidateType ?? null,
+      protocol: local?.protocol ?? null,
+    };
+    for (const entry of all.filter(({ type }) => type === 'inbound-rtp')) {
       stats.lost += entry.packetsLost ?? 0;
       stats.packets += entry.packetsReceived ?? 0;
-      if (entry.kind !== 'video' || !entry.framesDecoded) continue;
-      Object.assign(stats, { fps: entry.framesPerSecond ?? 0, width: entry.frameWidth, height: entry.frameHeight });
+      if (entry.framesDecoded) Object.assign(stats, { fps: entry.framesPerSecond ?? 0, width: entry.frameWidth, height: entry.frameHeight });
     }
     return stats;
   }
@@ -486,16 +475,18 @@ export class Peer extends Emitter {
     this.#shut();
     this.#timers.clearAll();
     this.#trouble = Date.now();
-    const { iceServers, iceTransportPolicy } = this.client;
+    const { iceServers, options: { iceTransportPolicy } } = this.client;
     const pc = new RTCPeerConnection({ iceServers, iceTransportPolicy, bundlePolicy: 'max-bundle' });
     this.#pc = pc;
-    const mine = handler => event => this.#pc === pc && handler(event);
-    pc.onnegotiationneeded = mine(() => this.#offer(pc));
-    pc.onicecandidate = mine(({ candidate }) => this.#candidate(candidate));
-    pc.onconnectionstatechange = mine(() => this.#changed(pc));
-    pc.ondatachannel = mine(({ channel }) => this.emit('channel', this.#keep(channel)));
-    pc.ontrack = mine(event => this.#track(event));
-    pc.onsignalingstatechange = mine(() => pc.signalingState === 'stable' && this.#fillSlots(pc));
+    const handlers = {
+      negotiationneeded: () => this.#offer(pc),
+      icecandidate: ({ candidate }) => this.#candidate(candidate),
+      connectionstatechange: () => this.#changed(pc),
+      datachannel: ({ channel }) => this.emit('channel', this.#keep(channel)),
+      track: event => this.#track(event),
+      signalingstatechange: () => pc.signalingState === 'stable' && this.#fillSlots(pc),
+    };
+    for (const [type, handler] of Object.entries(handlers)) pc.addEventListener(type, event => this.#pc === pc && handler(event));
     this.#set('connecting');
     this.#timers.set('give-up', GIVE_UP_MS, () => this.#giveUp('no-path'));
     if (this.#ours) {
@@ -508,7 +499,10 @@ export class Peer extends Emitter {
 
   /** A signal from this peer. They are handled one after the other. */
   signal(message) {
-    this.#work = this.#work.then(() => this.#take(message)).catch(error => this.#refused(error));
+    this.#work = this.#work.then(() => this.#take(message)).catch(error => {
+      this.emit('warning', error);
+      if (this.state === 'connecting') this.#giveUp('refused', error.message);
+    });
   }
 
   /** They are in a room of ours, and by a roster it is for us to offer. */
@@ -525,18 +519,15 @@ export class Peer extends Emitter {
     if (why === 'left' || this.state !== 'connected') this.close(why);
   }
 
-  /** The server is back: what was signaled meanwhile may be lost. */
-  serverIsBack(lost) {
-    this.polite = isLower(this.client.id, this.id);
-    if (this.state === 'connected' && !lost && this.#pc.signalingState === 'stable') return;
+  /** What was signaled may be lost: says an offer again that got no answer. */
+  again() {
     if (this.#pc?.signalingState === 'have-local-offer') this.#say('offer');
     else if (this.state === 'reconnecting') this.#restart();
   }
 
   /** The server could not deliver something. */
   undelivered(code) {
-    if (this.#absent || (code !== 'no-such-peer' && code !== 'peer-away')) return;
-    this.#timers.set('again', 2000, () => this.#again());
+    if (!this.#absent && /^(no-such-peer|peer-away)$/.test(code)) this.#timers.set('again', 2000, () => this.again());
   }
 
   /** Sends the client's track of this kind from now on. */
@@ -560,15 +551,10 @@ export class Peer extends Emitter {
   }
 
   async #offer(pc) {
-    try {
-      this.#makingOffer = true;
-      await pc.setLocalDescription();
-      if (pc === this.#pc && pc.signalingState === 'have-local-offer') this.#say('offer');
-    } catch (error) {
-      this.emit('warning', error);
-    } finally {
-      this.#makingOffer = false;
-    }
+    this.#makingOffer = true;
+    await pc.setLocalDescription().catch(error => this.emit('warning', error));
+    this.#makingOffer = false;
+    if (pc === this.#pc && pc.signalingState === 'have-local-offer') this.#say('offer');
   }
 
   /** Sends our present description. */
@@ -577,13 +563,7 @@ export class Peer extends Emitter {
     this.client.send({ type, to: this.id, sdp });
     if (type !== 'offer') return;
     this.#offeredAt = Date.now();
-    this.#timers.set('again', ANSWER_MS, () => this.#again());
-  }
-
-  /** Says an offer again that got no answer. */
-  #again() {
-    if (this.#pc?.signalingState === 'have-local-offer') this.#say('offer');
-    else if (this.state === 'reconnecting') this.#restart();
+    this.#timers.set('again', ANSWER_MS, () => this.again());
   }
 
   #candidate(candidate) {
@@ -636,21 +616,12 @@ export class Peer extends Emitter {
       if (this.#early.length < EARLY_CANDIDATES) this.#early.push(candidate);
       return;
     }
-    try {
-      await pc.addIceCandidate(candidate);
-    } catch (error) {
-      // Of an offer that was ignored, or of a generation that is over.
-      if (!this.#ignoring) this.emit('warning', error);
-    }
+    // Those of an offer that was ignored, or of a generation that is over, cannot be taken.
+    await pc.addIceCandidate(candidate).catch(error => this.#ignoring || this.emit('warning', error));
   }
 
   async #takeEarly(pc) {
     for (const candidate of this.#early.splice(0)) await this.#takeCandidate(pc, candidate);
-  }
-
-  #refused(error) {
-    this.emit('warning', error);
-    if (this.state === 'connecting') this.#giveUp('refused', error.message);
   }
 
   /** The remote's offer has sections for sound and picture: what we send goes there, and what we prepared is dropped. */
@@ -794,11 +765,12 @@ class Timers {
   }
 }
 
-/** Whether an id compares lower, byte for byte: its owner gives way when two offers cross. */
-function isLower(own, other) {
-  const [left, right] = [own, other].map(id => new TextEncoder().encode(id));
-  const at = left.findIndex((byte, index) => byte !== right[index]);
-  return at < 0 ? left.length < right.length : left[at] < (right[at] ?? -1);
+/** A promise whose failure nobody has to hear, and how to settle it. */
+function promise() {
+  let settle;
+  const made = new Promise((resolve, reject) => (settle = { resolve, reject }));
+  made.catch(() => {});
+  return [made, settle];
 }
 
 function fingerprint(sdp) {

@@ -8,7 +8,7 @@
 //
 // Either side may say {"type":"cancel"} or just close the channel.
 import { t } from './texts.js';
-import { append, make } from './ui.js';
+import { append, make, plain } from './ui.js';
 import { Sha256 } from './sha256.js';
 
 export const FILE_LABEL = 'enishi.file';
@@ -35,9 +35,7 @@ export function receiveFile(peer, channel, nameOf, onOffer) {
     if (offer.type !== 'offer' || !Number.isSafeInteger(size) || size < 0) return channel.close();
     const waiting = document.querySelectorAll('.transfer[data-state=offered][data-direction=in]');
     if ([...waiting].filter(one => one.dataset.peer === peer.id).length >= MOST_OFFERS) return channel.close();
-    const title = safeName(offer.name);
-    const transfer = new Transfer({ channel, peer, name: nameOf(peer), out: false, title, size, mime: safeMime(mime) });
-    onOffer(transfer);
+    onOffer(new Transfer({ channel, peer, name: nameOf(), out: false, title: safeName(offer.name), size, mime: safeMime(mime) }));
   }, { once: true });
 }
 
@@ -66,7 +64,7 @@ class Transfer {
     channel.addEventListener('close', () => {
       this.#wake?.();
       // What has come is still being stored.
-      this.#work = this.#work.then(() => this.#end(this.state === 'offered' ? 'cancelled' : 'failed'));
+      this.#then(() => this.#end(this.state === 'offered' ? 'cancelled' : 'failed'));
     });
     this.#show(peer.id);
     if (out) {
@@ -88,7 +86,6 @@ class Transfer {
     if (this.state !== 'offered') return this.#sink.abort();
     this.#set('active');
     this.#say({ type: 'accept' });
-    if (this.size === 0) this.#draw();
   }
 
   decline() {
@@ -104,18 +101,20 @@ class Transfer {
   #receive(data) {
     if (OVER.includes(this.state)) return;
     if (typeof data !== 'string') {
-      if (this.out || this.state !== 'active') return;
-      this.#work = this.#work.then(() => this.#store(new Uint8Array(data))).catch(() => this.#end('failed'));
+      if (!this.out && this.state === 'active') this.#then(() => this.#store(new Uint8Array(data)));
       return;
     }
-    const message = parse(data);
-    if (message.type === 'cancel') this.#end('cancelled');
-    else if (this.out && message.type === 'decline') this.#end('declined');
-    else if (this.out && message.type === 'accept' && this.state === 'offered') this.#send();
-    else if (this.out && message.type === 'got') this.#got(message.bytes);
-    else if (this.out && message.type === 'done') this.#end('done');
-    else if (this.out && message.type === 'broken') this.#end('failed');
-    else if (!this.out && message.type === 'end') this.#work = this.#work.then(() => this.#check(message.sha256));
+    const { type, bytes, sha256 } = parse(data);
+    const over = { cancel: 'cancelled', ...(this.out && { decline: 'declined', done: 'done', broken: 'failed' }) }[type];
+    if (over) this.#end(over);
+    else if (this.out && type === 'accept' && this.state === 'offered') this.#send();
+    else if (this.out && type === 'got') this.#got(bytes);
+    else if (!this.out && type === 'end') this.#then(() => this.#check(sha256));
+  }
+
+  /** One thing after the other; what fails ends it. */
+  #then(action) {
+    this.#work = this.#work.then(action).catch(() => this.#end('failed'));
   }
 
   async #send() {
@@ -199,10 +198,10 @@ class Transfer {
     this.state = state;
     if (state === 'active') this.#began = performance.now();
     this.element.dataset.state = state;
-    const shown = { '.accept, .decline': !this.out && state === 'offered', '.cancel': (this.out && state === 'offered') || state === 'active', progress: state === 'active' };
-    for (const [selector, visible] of Object.entries(shown)) {
-      for (const element of this.element.querySelectorAll(selector)) element.hidden = !visible;
-    }
+    const [accept, decline, cancel] = this.buttons.children;
+    accept.hidden = decline.hidden = this.out || state !== 'offered';
+    this.bar.hidden = state !== 'active';
+    cancel.hidden = this.bar.hidden && !(this.out && state === 'offered');
     this.#draw(true);
   }
 
@@ -269,9 +268,8 @@ function parse(data) {
 
 /** A file name without a path, controls or overrides of direction. */
 function safeName(name) {
-  const last = String(name ?? '').split(/[\\/]/).pop();
-  const clean = last.replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069<>:"|?*]/g, '').replace(/^\.+/, '').trim();
-  return [...clean].slice(0, 120).join('') || 'file';
+  const clean = plain(name).split(/[\\/]/).pop().replace(/^\.+|[<>:"|?*]/g, '');
+  return [...clean].slice(0, 120).join('').trim() || 'file';
 }
 
 /** Nothing that a browser would run if it were opened. */

@@ -122,7 +122,7 @@ export function audioContext() {
 }
 
 /** Measures a track, 0 to 1. */
-class Level {
+export class Level {
   #source = null;
   #analyser = new AnalyserNode(audioContext(), { fftSize: 1024 });
   #samples = new Float32Array(1024);

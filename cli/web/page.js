@@ -3,31 +3,26 @@ import { Call } from './call.js';
 import { knows, preferredLanguage, setLanguage, stored, t } from './texts.js';
 import { fillPicker, flipCamera, me, media, meterOf, toggleCamera, toggleMic, toggleScreen, turnOn } from './media.js';
 import { setSpeaker } from './tiles.js';
-import { by, copy, icon, toast } from './ui.js';
+import { by, copy, icon, isLocal, press, toast } from './ui.js';
 
 const ROOM = /^[A-Za-z0-9._~@:+-]{1,64}$/;
 let call = null;
 
 function roomOfLink() {
-  let room = location.hash.slice(1);
-  try {
-    room = decodeURIComponent(room);
-  } catch {
-    // Not encoded: as it is.
-  }
+  // All characters of a room may stand in a link, but some programs encode them.
+  const room = location.hash.slice(1).replace(/%[0-9a-f]{2}/gi, code => String.fromCharCode(parseInt(code.slice(1), 16)));
   return ROOM.test(room) ? room : null;
 }
 
 /** On one's own machine the room of the README, elsewhere one that nobody guesses. */
 function someRoom() {
-  if (/^(localhost|127\.|\[::1\])/.test(location.host)) return 'demo';
+  if (isLocal) return 'demo';
   return Array.from(crypto.getRandomValues(new Uint8Array(10)), byte => 'abcdefghijkmnpqrstuvwxyz23456789'[byte % 32]).join('');
 }
 
 /** What to type to come into a room from a terminal. */
 function commandFor(room) {
-  const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
-  return `enishi peer --room ${room || 'demo'} --signal ${scheme}://${location.host}/ws`;
+  return `enishi peer --room ${room || 'demo'} --signal ${location.origin.replace('http', 'ws')}/ws`;
 }
 
 function showTexts() {
@@ -48,7 +43,6 @@ async function fillPickers() {
 /** Brings all controls up to date with the devices. */
 function showDevices() {
   const { mic, sharing } = media();
-  const press = (id, on) => by(id).setAttribute('aria-pressed', String(on));
   for (const id of ['mic', 'preview-mic']) press(id, mic);
   for (const id of ['camera', 'preview-camera']) press(id, Boolean(me.camera));
   press('share-screen', sharing);
@@ -62,7 +56,7 @@ function showDevices() {
   notice.hidden = !me.problem;
   if (me.problem) {
     notice.dataset.problem = me.problem;
-    const [what, how] = t(`problem.${me.problem}`).split('|');
+    const [what, how] = t(`problem.${me.problem}`).split('¦');
     notice.querySelector('strong').textContent = what;
     notice.querySelector('span').textContent = how;
     by('device-retry').hidden = me.problem === 'insecure';
@@ -74,7 +68,7 @@ function showDevices() {
 function attempt(action) {
   return async () => {
     await action();
-    if (me.problem && call) toast(t(`problem.${me.problem}`).replace('|', ''));
+    if (me.problem && call) toast(t(`problem.${me.problem}`).replace('¦', ' '));
   };
 }
 
@@ -100,7 +94,7 @@ async function join(event) {
     await next.enter(() => showError(t('why.unreachable')));
     showError('');
     call = next;
-    location.hash = encodeURIComponent(room);
+    location.hash = room;
     show('room');
     me.onTrack = kind => call?.trackChanged(kind);
     call.begin();
@@ -122,14 +116,10 @@ function show(view) {
   document.title = view === 'room' ? `${call.name} · Enishi` : 'Enishi';
   if (view === 'room') {
     by('room-title').textContent = call.name;
-    const link = `${location.origin}/#${encodeURIComponent(call.name)}`;
-    by('invite-link').textContent = link;
+    by('invite-link').textContent = `${location.origin}/#${call.name}`;
     by('invite-command').textContent = commandFor(call.name);
-    by('leave').focus({ preventScroll: true });
-    by('mic').focus({ preventScroll: true });
-  } else {
-    by('join').focus({ preventScroll: true });
   }
+  by(view === 'room' ? 'mic' : 'join').focus({ preventScroll: true });
 }
 
 /** Back to the lobby; `why` if it was not one's own wish. */
@@ -163,15 +153,10 @@ function start() {
   for (const id of ['camera', 'preview-camera']) by(id).onclick = attempt(toggleCamera);
   by('flip').onclick = attempt(flipCamera);
   by('device-retry').onclick = attempt(() => turnOn({ audio: !me.mic, video: !me.camera }));
-  by('share-screen').onclick = async () => {
-    try {
-      await toggleScreen();
-      toast(t(me.screen ? 'sharing' : 'sharingEnded'));
-    } catch (error) {
-      // The person closed the browser's dialog.
-      if (error.name !== 'NotAllowedError') toast(t('shareFailed'));
-    }
-  };
+  by('share-screen').onclick = () => toggleScreen().catch(error => {
+    // Else the person closed the browser's dialog.
+    if (error.name !== 'NotAllowedError') toast(t('shareFailed'));
+  });
   by('leave').onclick = () => leave();
   for (const button of document.querySelectorAll('[data-copy]')) {
     button.onclick = () => copy(by(button.dataset.copy).textContent);

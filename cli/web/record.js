@@ -6,14 +6,8 @@ const WIDTH = 1280, HEIGHT = 720, FRAMES_PER_SECOND = 20;
 /** Best first: small and playable nearly everywhere. */
 const TYPES = ['video/webm;codecs=vp9,opus', 'video/webm;codecs=vp8,opus', 'video/webm', 'video/mp4;codecs=avc1.42E01F,mp4a.40.2', 'video/mp4'];
 
-/** Whether this browser can. */
-export function canRecord() {
-  return typeof MediaRecorder === 'function' && recordingType() !== undefined && Boolean(HTMLCanvasElement.prototype.captureStream);
-}
-
-function recordingType() {
-  return TYPES.find(type => MediaRecorder.isTypeSupported(type));
-}
+/** What this browser can record, if it can. */
+export const recordingType = TYPES.find(type => window.MediaRecorder?.isTypeSupported(type));
 
 export class Recording {
   #chunks = [];
@@ -27,8 +21,7 @@ export class Recording {
   constructor() {
     const picture = this.#canvas.captureStream(FRAMES_PER_SECOND);
     const stream = new MediaStream([...picture.getVideoTracks(), ...this.#mix.stream.getAudioTracks()]);
-    this.type = recordingType();
-    this.#recorder = new MediaRecorder(stream, { mimeType: this.type, videoBitsPerSecond: 2_500_000 });
+    this.#recorder = new MediaRecorder(stream, { mimeType: recordingType, videoBitsPerSecond: 2_500_000 });
     this.#recorder.ondataavailable = ({ data }) => data.size && this.#chunks.push(data);
     this.#done = new Promise(done => (this.#recorder.onstop = done));
     this.#recorder.onerror = () => this.#recorder.state !== 'inactive' && this.#recorder.stop();
@@ -51,7 +44,7 @@ export class Recording {
     clearInterval(this.#drawing);
     this.#heard.forEach(source => source.disconnect());
     this.#recorder.stream.getTracks().forEach(track => track.stop());
-    const container = this.type.split(';')[0];
+    const [container] = recordingType.split(';');
     const whole = new Blob(this.#chunks, { type: container });
     const blob = container === 'video/webm' ? await withDuration(whole, length) : whole;
     const stamp = new Date().toISOString().slice(0, 19).replaceAll(':', '-');
@@ -74,9 +67,8 @@ export class Recording {
 
   /** Everybody who came since the last time joins the mix. */
   #listen(tiles) {
-    const tracks = tiles.flatMap(tile => tile.stream.getAudioTracks()).filter(track => track.readyState === 'live');
-    for (const track of tracks) {
-      if (this.#heard.has(track)) continue;
+    const tracks = tiles.flatMap(tile => tile.stream.getAudioTracks());
+    for (const track of tracks.filter(track => !this.#heard.has(track))) {
       const source = audioContext().createMediaStreamSource(new MediaStream([track]));
       source.connect(this.#mix);
       this.#heard.set(track, source);
@@ -91,12 +83,11 @@ export class Recording {
 
 function drawTile(paint, tile, left, top, width, height) {
   const { video, label } = tile;
-  const shows = tile.element.dataset.camera === 'on' && video.videoWidth > 0;
   paint.save();
   paint.beginPath();
   paint.rect(left + 4, top + 4, width - 8, height - 8);
   paint.clip();
-  if (shows) {
+  if (tile.element.dataset.camera === 'on' && video.videoWidth) {
     const scale = Math.min(width / video.videoWidth, height / video.videoHeight);
     const [wide, high] = [video.videoWidth * scale, video.videoHeight * scale];
     paint.drawImage(video, left + (width - wide) / 2, top + (height - high) / 2, wide, high);
@@ -105,11 +96,10 @@ function drawTile(paint, tile, left, top, width, height) {
     paint.fillRect(left, top, width, height);
   }
   paint.font = '600 20px system-ui, sans-serif';
-  const text = label.length > 40 ? `${label.slice(0, 39)}…` : label;
   paint.fillStyle = '#16141bcc';
-  paint.fillRect(left + 14, top + height - 46, paint.measureText(text).width + 20, 32);
+  paint.fillRect(left + 14, top + height - 46, paint.measureText(label).width + 20, 32);
   paint.fillStyle = '#fff';
-  paint.fillText(text, left + 24, top + height - 23);
+  paint.fillText(label, left + 24, top + height - 23);
   paint.restore();
 }
 
@@ -119,24 +109,19 @@ function drawTile(paint, tile, left, top, width, height) {
  */
 async function withDuration(blob, ms) {
   const head = new Uint8Array(await blob.slice(0, 1024).arrayBuffer());
-  const find = (id, from, to) => {
-    for (let at = from; at <= to - id.length; at++) if (id.every((byte, index) => head[at + index] === byte)) return at;
-    return -1;
-  };
-  const segment = find([0x18, 0x53, 0x80, 0x67, 0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], 0, head.length);
-  const info = find([0x15, 0x49, 0xa9, 0x66], segment + 12, head.length);
-  if (segment < 0 || info < 0) return blob;
-  const first = head[info + 4];
-  const digits = Math.clz32(first) - 23;
-  let size = first & (0xff >> digits);
-  for (let at = 1; at < digits; at++) size = size * 256 + head[info + 4 + at];
-  const [begin, end] = [info + 4 + digits, info + 4 + digits + size];
-  // Times are counted in ms unless TimestampScale says otherwise, which no browser does.
-  if (digits > 8 || end > head.length || find([0x44, 0x89, 0x88], begin, end) >= 0) return blob;
+  const find = (...id) => head.findIndex((_, at) => id.every((byte, index) => head[at + index] === byte));
+  const info = find(0x15, 0x49, 0xa9, 0x66) + 4;
+  // How many bytes the size has is told by the zeros in front.
+  const digits = Math.clz32(head[info]) - 23;
+  const begin = info + digits;
+  const size = [...head.slice(info + 1, begin)].reduce((sum, byte) => sum * 256 + byte, head[info] & (0xff >> digits));
+  const isLive = find(0x18, 0x53, 0x80, 0x67, 0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff) >= 0 && info > 3;
+  if (!isLive || begin + size > head.length || find(0x44, 0x89, 0x88) >= 0) return blob;
+  // Times are in ms: no browser writes another TimestampScale.
   const duration = new DataView(new ArrayBuffer(11));
-  [0x44, 0x89, 0x88].forEach((byte, index) => duration.setUint8(index, byte));
+  duration.setUint32(0, 0x44898800);
   duration.setFloat64(3, ms);
   const grown = new DataView(new ArrayBuffer(4));
   grown.setUint32(0, 0x10000000 | (size + 11));
-  return new Blob([head.slice(0, info + 4), grown, head.slice(begin, end), duration, blob.slice(end)], { type: blob.type });
+  return new Blob([head.slice(0, info), grown, head.slice(begin, begin + size), duration, blob.slice(begin + size)], { type: blob.type });
 }

@@ -2,7 +2,7 @@
 
 const primes = [];
 for (let number = 2; primes.length < 64; number++) if (primes.every(prime => number % prime)) primes.push(number);
-const fraction = root => Math.floor((root - Math.floor(root)) * 2 ** 32) | 0;
+const fraction = root => ((root % 1) * 2 ** 32) | 0;
 const K = Int32Array.from(primes, prime => fraction(Math.cbrt(prime)));
 const START = Int32Array.from(primes.slice(0, 8), prime => fraction(Math.sqrt(prime)));
 

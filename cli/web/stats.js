@@ -5,7 +5,7 @@ import { make } from './ui.js';
 /** What the graphs show, in seconds. */
 const HISTORY = 60;
 const GRAPHS = [
-  ['bitrate', sample => sample.inKbps + sample.outKbps],
+  ['kbit/s', sample => sample.inKbps + sample.outKbps],
   ['rtt', sample => sample.rtt ?? 0],
   ['loss', sample => sample.loss],
   ['fps', sample => sample.fps ?? 0],
@@ -30,38 +30,36 @@ export class Statistics {
 
   /** Everything that helps to understand a call, and no address, name or text. */
   report(extra) {
-    const peers = [...this.client.peers.values()].map(peer => ({
-      id: peer.id, state: peer.state, why: peer.why, path: peer.path, polite: peer.polite,
-      ice: peer.connection?.iceConnectionState, dtls: peer.connection?.connectionState, signaling: peer.connection?.signalingState,
-      channels: peer.channels.map(({ label, readyState, bufferedAmount }) => ({ label, readyState, bufferedAmount })),
-      last: this.#rows.get(peer.id)?.history.slice(-10) ?? [],
-    }));
-    const { state, why, id, rooms, iceServers } = this.client;
+    const peers = [...this.client.peers.values()].map(({ id, state, why, path, polite, connection, channels }) => {
+      const { iceConnectionState, connectionState, signalingState } = connection ?? {};
+      const labels = channels.map(({ label, readyState }) => `${label} ${readyState}`);
+      return { id, state, why, path, polite, iceConnectionState, connectionState, signalingState, labels, last: this.#rows.get(id)?.history.slice(-10) };
+    });
+    const { state, why, id, iceServers } = this.client;
     const servers = iceServers.flatMap(({ urls }) => urls);
-    return JSON.stringify({ at: new Date().toISOString(), browser: navigator.userAgent, online: navigator.onLine, server: { state, why }, id, rooms: [...rooms.keys()], iceServers: servers, peers, ...extra }, null, 2);
+    return JSON.stringify({ at: new Date(), browser: navigator.userAgent, server: { state, why }, id, iceServers: servers, peers, ...extra }, null, 2);
   }
 
   async #sample() {
-    const peers = [...this.client.peers.values()];
     for (const [id, row] of this.#rows) {
       if (this.client.peers.has(id)) continue;
       row.element.remove();
       this.#rows.delete(id);
     }
-    for (const peer of peers) {
+    for (const peer of this.client.peers.values()) {
       const row = this.#rows.get(peer.id) ?? this.#add(peer);
       const stats = await peer.stats().catch(() => null);
       if (!stats) continue;
       const now = performance.now();
       const { last } = row;
       row.last = { ...stats, now };
-      if (!last || stats.bytesReceived < last.bytesReceived) continue;
-      const seconds = (now - last.now) / 1000;
-      const kbps = key => Math.max(0, Math.round(((stats[key] - last[key]) * 8) / 1000 / seconds));
-      const [lost, got] = [Math.max(0, stats.lost - last.lost), Math.max(0, stats.packets - last.packets)];
-      const { rtt, fps, width, height, local, remote, protocol } = stats;
-      const sample = { rtt: rtt && Math.round(rtt * 10) / 10, fps, width, height, local, remote, protocol };
-      Object.assign(sample, { inKbps: kbps('bytesReceived'), outKbps: kbps('bytesSent'), loss: lost + got ? Math.round((1000 * lost) / (lost + got)) / 10 : 0 });
+      if (!last) continue;
+      // A connection that began anew counts from 0 again.
+      const more = key => Math.max(0, stats[key] - last[key]);
+      const kbps = key => Math.round((more(key) * 8) / (now - last.now));
+      const { bytesSent, bytesReceived, lost, packets, ...sample } = stats;
+      const loss = Math.round((1000 * more('lost')) / (more('lost') + more('packets') || 1)) / 10;
+      Object.assign(sample, { inKbps: kbps('bytesReceived'), outKbps: kbps('bytesSent'), loss });
       row.history.push(sample);
       row.history.splice(0, row.history.length - HISTORY);
       if (this.visible) this.#show(peer, row, sample);
@@ -83,7 +81,7 @@ export class Statistics {
     const path = [peer.path && t(peer.path), sample.local && `${sample.local} → ${sample.remote}`, sample.protocol].filter(Boolean);
     row.title.replaceChildren(make('bdi', '', {}, this.nameOf(peer)), make('span', '', {}, path.join(' · ')));
     const numbers = {
-      rtt: sample.rtt === null ? '–' : `${sample.rtt} ms`,
+      rtt: sample.rtt === null ? '–' : `${Math.round(sample.rtt)} ms`,
       loss: `${sample.loss} %`,
       received: `${sample.inKbps} kbit/s`,
       sent: `${sample.outKbps} kbit/s`,

@@ -6,6 +6,9 @@ const MOST_ENTRIES = 500;
 
 export const by = id => document.getElementById(id);
 
+/** Whether only this machine can use the page's link. */
+export const isLocal = /^(localhost|127\.|\[::1\])/.test(location.host);
+
 export function make(tag, className = '', data = {}, text = '') {
   const element = Object.assign(document.createElement(tag), { className, textContent: text });
   Object.assign(element.dataset, data);
@@ -20,9 +23,19 @@ export function svg(tag, attributes) {
 
 /** One of the symbols at the end of the page. */
 export function icon(name) {
-  const element = svg('svg', { 'aria-hidden': true });
+  const element = svg('svg', { 'aria-hidden': true, viewBox: '0 0 24 24' });
   element.append(svg('use', { href: `#i-${name}` }));
   return element;
+}
+
+/** A line of text without controls and overrides of direction. */
+export function plain(text) {
+  return String(text ?? '').replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '').trim();
+}
+
+/** Shows whether a button is pressed. */
+export function press(id, on) {
+  by(id).setAttribute('aria-pressed', on);
 }
 
 /** Says it to who cannot see it. */

@@ -1,17 +1,23 @@
 //! A command-line peer: a signaling client, its peer connections and their channels, one [`Machine`].
 //!
-//! Five parts: `agent/signaling.rs` reaches the server, `agent/peers.rs` holds the peer connections, `agent/channels.rs`
-//! their channels and what waits on them, `agent/stun.rs` asks for addresses, `agent/turn.rs` for relays. Here they
-//! meet: what one part wants of another is worked off in `settle`; `agent/rooms.rs` is a part of that.
+//! Eight parts: `agent/signaling.rs` reaches the server, `agent/peers.rs` holds the peer connections, `agent/channels.rs`
+//! their channels and what waits on them, `agent/stun.rs` asks for addresses, `agent/turn.rs` for relays,
+//! `agent/tracks.rs` has what is sent of sound and picture, `agent/heard.rs` what is heard and seen, and
+//! `agent/recording.rs` writes it to files. Here they meet: what one part wants of another is worked off in `settle`;
+//! `agent/rooms.rs` and `agent/media.rs` are a part of that.
 
 mod channels;
 mod habits;
+mod heard;
+mod media;
 mod peers;
+mod recording;
 mod rooms;
 mod signaling;
 mod stun;
 #[cfg(test)]
 mod tests;
+mod tracks;
 mod turn;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,8 +25,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::agent::habits::Habits;
+use crate::agent::heard::Heard;
+pub use crate::agent::media::{MediaCommand, MediaConfig, MediaNotice, OurTrack, TheirTrack};
 use crate::agent::peers::{Peers, PeersEffect};
+use crate::agent::recording::{Recorder, RecorderEffect};
 use crate::agent::signaling::{Signaling, SignalingEffect};
+use crate::agent::tracks::{Tracks, TracksEffect};
 use crate::agent::turn::Relays;
 use crate::clock::WallClock;
 use crate::dialect::Dialect;
@@ -30,6 +40,8 @@ use crate::machine::{Deadline, Input, Machine, Output};
 use crate::peer::{ChannelSpec, Crypto, PeerFault, PeerState, PeerStats};
 use crate::signal::{Command, Envelope, Event, Letter, Name, Payload, Refusal, Resumed, RoomName, Signal, To};
 use crate::turn::{Credentials, TurnServer, TurnUri};
+
+pub use crate::agent::recording::{RecordSpec, RecordingNotice};
 
 /// What the agent does by itself once it is registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,13 +88,17 @@ pub struct AgentConfig {
     pub greet: bool,
     /// How often to send a random text to each peer, as Tony Bai's own peers do.
     pub chatter: Option<Duration>,
+    /// What of sound and picture is wanted from the start.
+    pub media: MediaConfig,
+    /// What to record from the start.
+    pub record: Option<RecordSpec>,
 }
 
 /// What the embedding program asks of an agent.
 ///
 /// What comes before the first registration waits for it, so that a script need not: all but [`AgentCommand::Offer`]
-/// (which has its own wait), [`AgentCommand::Peers`] and [`AgentCommand::Quit`] (which lets them be done if there is
-/// time).
+/// (which has its own wait), [`AgentCommand::Peers`], those of recordings, and [`AgentCommand::Quit`] (which lets them be
+/// done if there is time).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AgentCommand {
     /// Connect to somebody: open a peer connection with the configured channel and offer.
@@ -126,6 +142,12 @@ pub enum AgentCommand {
     Close(Name),
     /// Use these TURN servers from now on: the answer to [`AgentNotice::TurnServers`].
     UseTurn(Vec<TurnServer>),
+    /// Something of sound and picture; it waits for nothing.
+    Media(MediaCommand),
+    /// Record what remote peers send from now on, with those who come later. There is one recording at a time.
+    RecordStart(RecordSpec),
+    /// End the recording: what is left of it is written.
+    RecordStop,
     /// Send what waits, close everything, then [`AgentNotice::Ended`], after two seconds at most.
     Quit,
 }
@@ -241,10 +263,14 @@ pub enum AgentNotice {
     /// The signaling server named TURN servers by names that have to be looked up; [`AgentCommand::UseTurn`] gives
     /// the agent those that were found.
     TurnServers(Vec<(TurnUri, Credentials)>),
+    /// Something of sound and picture.
+    Media(MediaNotice),
     /// Something is not as it should be, though nobody's command failed; a sentence for a person.
     Warning(String),
     /// Something for who asks for details.
     Detail(String),
+    /// What becomes of a recording.
+    Recording(RecordingNotice),
     /// Everything is closed: the program can end.
     Ended,
 }
@@ -267,6 +293,9 @@ pub struct Agent {
     /// Whether TURN servers are taken from the signaling server.
     takes_turn: bool,
     habits: Habits,
+    tracks: Tracks,
+    heard: Heard,
+    recorder: Recorder,
     /// Where the embedding program wants to be, and who else is there as far as we know; `None` before the server's
     /// answer. Entered again when the server forgot us, or may not have heard us.
     rooms: BTreeMap<RoomName, Option<BTreeSet<Name>>>,
@@ -279,6 +308,8 @@ pub struct Agent {
     ended: bool,
     from_signaling: Vec<SignalingEffect>,
     from_peers: Vec<PeersEffect>,
+    from_tracks: Vec<TracksEffect>,
+    from_recorder: Vec<RecorderEffect>,
     outputs: VecDeque<Output<AgentNotice>>,
 }
 
@@ -310,34 +341,49 @@ impl Agent {
             told_of_absence: config.dialect == Dialect::Enishi,
             asked_to_offer: config.dialect == Dialect::Zenn,
         };
-        let mut peers = Peers::new(settings, relays, secrets);
-        let mut from_peers = Vec::new();
-        // Socket.IO's broadcast has no address, so nobody needs to give one.
-        let is_broadcast = matches!(config.dialect, Dialect::SocketIo09 | Dialect::SocketIo);
-        let target = config.target.or_else(|| is_broadcast.then(|| EVERYONE.into()));
-        if let (Role::Offer, Some(target)) = (config.role, target) {
-            peers.offer(now, target, &mut from_peers);
-        }
-        Agent {
+        let peers = Peers::new(settings, relays, secrets);
+        let mut agent = Agent {
             signaling,
             peers,
             takes_turn,
             habits,
+            tracks: Tracks::new(config.media.once),
+            heard: Heard::default(),
+            recorder: Recorder::new(now, clock),
             rooms: config.room.into_iter().map(|room| (room, None)).collect(),
             leaving: BTreeSet::new(),
             postponed: VecDeque::new(),
             quitting: None,
             ended: false,
             from_signaling: Vec::new(),
-            from_peers,
+            from_peers: Vec::new(),
+            from_tracks: Vec::new(),
+            from_recorder: Vec::new(),
             outputs: VecDeque::new(),
+        };
+        agent.publish_configured(now, config.media);
+        if let Some(spec) = config.record {
+            agent.recorder.start(spec, &mut agent.from_recorder);
         }
+        // Socket.IO's broadcast has no address, so nobody needs to give one.
+        let is_broadcast = matches!(config.dialect, Dialect::SocketIo09 | Dialect::SocketIo);
+        let target = config.target.or_else(|| is_broadcast.then(|| EVERYONE.into()));
+        if let (Role::Offer, Some(target)) = (config.role, target) {
+            agent.peers.offer(now, target, &mut agent.from_peers);
+        }
+        agent
     }
 
     fn command(&mut self, now: Instant, command: AgentCommand) {
         let is_immediate = matches!(
             command,
-            AgentCommand::Offer(_) | AgentCommand::Peers | AgentCommand::UseTurn(_) | AgentCommand::Quit
+            AgentCommand::Offer(_)
+                | AgentCommand::Peers
+                | AgentCommand::UseTurn(_)
+                | AgentCommand::Media(_)
+                | AgentCommand::RecordStart(_)
+                | AgentCommand::RecordStop
+                | AgentCommand::Quit
         );
         if self.signaling.is_up_soon() && !is_immediate && self.postponed.len() < POSTPONED {
             return self.postponed.push_back(command);
@@ -348,9 +394,10 @@ impl Agent {
             AgentCommand::Channel { to, spec } => self.peers.open_channel(now, to, &spec, out),
             AgentCommand::Send { to, label, payload } => self.peers.send(now, to, label.as_deref(), &payload, out),
             AgentCommand::Restart(name) => self.peers.restart(now, name, out),
-            AgentCommand::Close(name) => self.peers.close(now, name, out),
+            AgentCommand::Close(name) => self.close(now, name),
             AgentCommand::Peers => self.peers.list(out),
             AgentCommand::UseTurn(servers) => self.peers.use_turn(now, servers, out),
+            AgentCommand::Media(command) => self.media_command(now, command),
             AgentCommand::Relay { to, label, payload } => {
                 let envelope = Envelope {
                     from: self.signaling.name().cloned(),
@@ -366,7 +413,10 @@ impl Agent {
             AgentCommand::Who => {
                 self.ask(now, &Command::List { tag: None }, "list who is there");
             }
+            AgentCommand::RecordStart(spec) => self.recorder.start(spec, &mut self.from_recorder),
+            AgentCommand::RecordStop => self.recorder.stop(now, &mut self.from_recorder),
             AgentCommand::Quit => {
+                self.recorder.finish(now, &mut self.from_recorder);
                 self.quitting.get_or_insert(now + GOODBYE);
             }
         }
@@ -394,7 +444,8 @@ impl Agent {
         loop {
             let from_signaling = std::mem::take(&mut self.from_signaling);
             let from_peers = std::mem::take(&mut self.from_peers);
-            if from_signaling.is_empty() && from_peers.is_empty() {
+            let from_recorder = std::mem::take(&mut self.from_recorder);
+            if from_signaling.is_empty() && from_peers.is_empty() && from_recorder.is_empty() {
                 break;
             }
             for effect in from_signaling {
@@ -402,6 +453,9 @@ impl Agent {
             }
             for effect in from_peers {
                 self.peers_effect(now, effect);
+            }
+            for effect in from_recorder {
+                self.recorder_effect(now, effect);
             }
         }
     }
@@ -412,6 +466,7 @@ impl Agent {
             SignalingEffect::Up { name, resumed, turn } => {
                 self.take_turn(now, turn);
                 self.notice(AgentNotice::Registered { id: name.clone(), resumed: resumed != Resumed::Fresh });
+                self.recorder.named(name.clone());
                 self.peers.up(now, name, &mut self.from_peers);
                 self.enter_rooms(now, resumed);
                 for command in std::mem::take(&mut self.postponed) {
@@ -453,7 +508,14 @@ impl Agent {
 
     fn peers_effect(&mut self, now: Instant, effect: PeersEffect) {
         match effect {
+            PeersEffect::Media { from, effect } => self.media_effect(now, from, effect),
             PeersEffect::Notice(notice) => {
+                if let AgentNotice::PeerFailed { id, fault } = &notice {
+                    self.failed(now, id, fault);
+                }
+                if let AgentNotice::Peer { id, state: PeerState::Closed } = &notice {
+                    self.media_gone(now, id);
+                }
                 self.habits.notice(now, &notice);
                 self.notice(notice);
             }
@@ -522,6 +584,8 @@ impl Agent {
     fn timeout(&mut self, now: Instant) {
         self.signaling.timeout(now, &mut self.from_signaling);
         self.peers.timeout(now, &mut self.from_peers);
+        self.play(now);
+        self.recorder.timeout(now, &mut self.from_recorder);
         let due = self.habits.due(now);
         for (name, text) in due.into_iter().filter(|_| self.quitting.is_none()) {
             self.peers.send(now, Some(name), None, &Payload::Text(text), &mut self.from_peers);
@@ -537,7 +601,7 @@ impl Agent {
             self.peers.close_idle(now, &mut self.from_peers);
         }
         self.settle(now);
-        let is_done = self.postponed.is_empty() && self.peers.is_empty();
+        let is_done = self.postponed.is_empty() && self.peers.is_empty() && !self.recorder.is_busy();
         if (is_done || now >= until) && !self.signaling.is_leaving() {
             self.signaling.hang_up(now, &mut self.from_signaling);
         }
@@ -574,7 +638,8 @@ impl Machine for Agent {
             Input::Command(command) => self.command(now, command),
             // A client is sent no requests, and what the kernel took of its few messages says nothing to it.
             Input::Accepted { .. } | Input::Request { .. } | Input::BadRequest { .. } | Input::Sent { .. } => {}
-            Input::FileRead { .. } | Input::FileWritten { .. } => {}
+            Input::FileRead { op, result } => self.file_read(now, op, &result),
+            Input::FileWritten { op, result } => self.file_written(now, op, result),
         }
         self.settle(now);
         if let Some(until) = self.quitting.filter(|_| !self.ended) {
@@ -591,7 +656,14 @@ impl Machine for Agent {
             return None;
         }
         let quitting = self.quitting.filter(|_| !self.signaling.is_leaving()).map(|at| (at, "quit"));
-        let next = [self.signaling.next_timeout(), self.peers.next_timeout(), self.habits.next_timeout(), quitting];
+        let next = [
+            self.signaling.next_timeout(),
+            self.peers.next_timeout(),
+            self.habits.next_timeout(),
+            quitting,
+            self.tracks.next_timeout(),
+            self.recorder.next_timeout(),
+        ];
         next.into_iter().flatten().min().map(|(at, why)| Deadline { at, why })
     }
 }

@@ -146,6 +146,12 @@ pub const PEERS: usize = 64;
 /// Data channels of one peer connection that the remote side may open.
 pub const CHANNELS: usize = 64;
 
+/// Media sections of one description. Each that was ever used stays in those that follow (RFC 9429, 5.2.2).
+pub const MEDIA_SECTIONS: usize = 64;
+
+/// Between two key frames of a track that are sent on request, and between two requests for one.
+pub const KEY_FRAME_EVERY: Duration = Duration::from_millis(500);
+
 /// The longest label of a data channel, in bytes.
 pub const LABEL_BYTES: usize = 256;
 
@@ -181,9 +187,48 @@ pub const RELAY_PERMISSIONS: usize = 64;
 /// Channels that are bound on one relay address. What has none travels with 32 bytes more.
 pub const RELAY_CHANNELS: usize = 256;
 
+/// Files that an agent records to at once.
+pub const RECORDINGS: usize = 2 * PEERS;
+
+/// Bytes of a recorded file that wait for the disk; beyond that frames are dropped. Half a minute of a good picture.
+pub const RECORDING_WAITING_BYTES: usize = 8 * 1024 * 1024;
+
 /// ICE servers that an agent takes from its signaling server.
 pub const ICE_SERVERS: usize = 16;
 
 /// Packets in one body that a polling Socket.IO client posts. The messages' rate bounds them as well, but not the
 /// work of one request.
 pub const PAYLOAD_PACKETS: usize = 256;
+
+/// The longest encoded frame that is taken from a file, in bytes; a key frame of a large noisy picture stays below.
+pub const MEDIA_FRAME_BYTES: usize = 4 * 1024 * 1024;
+
+/// What comes before the first sound or picture of a file, in bytes; a WAV file may have a cover there.
+pub const MEDIA_HEADER_BYTES: usize = 4 * 1024 * 1024;
+
+/// What a source asks for of its file at once, in bytes.
+pub const MEDIA_READ_BYTES: usize = 64 * 1024;
+
+/// Pixels of one picture that is decoded, 4096 x 2304: a header of ten bytes could ask for 268 million.
+pub const MEDIA_PIXELS: u64 = 4096 * 2304;
+
+/// The longest pause between two frames of a file. More is a clock that lies: a track would stand still.
+pub const MEDIA_PAUSE: Duration = Duration::from_secs(60);
+
+/// Sample rates of sound that is resampled, in Hz.
+pub const SAMPLE_RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
+
+/// How long received frames wait for those before them.
+pub const JITTER_DEPTH: Duration = Duration::from_millis(200);
+
+/// Frames that wait there in all; beyond that the first ones go on.
+pub const JITTER_FRAMES: usize = 256;
+
+/// The longest hole in sound that is filled when it is written to a file; a longer one is a break.
+pub const SOUND_HOLE: Duration = Duration::from_secs(5);
+
+/// Packets of sound that an agent keeps of each remote track, for the case that somebody asks what it sounds like.
+pub const HEARD_PACKETS: usize = 100;
+
+/// The largest picture, encoded, that an agent keeps of each remote track, for the case that somebody asks how it looks.
+pub const HEARD_PICTURE_BYTES: usize = 512 * 1024;

@@ -11,13 +11,17 @@
 //! - `negotiation`: offers, answers, candidates, glare
 //! - `recovery`: when a path counts as lost, and what then
 //! - `channels`: data channels and back-pressure
+//! - `media`: tracks: what is sent and received of sound and picture
 //! - `sdp`: what we read in descriptions ourselves
+//! - `stats`: the counters, and the word for them
 
 mod channels;
 mod drive;
+mod media;
 mod negotiation;
 mod recovery;
 mod sdp;
+mod stats;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +31,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use str0m::bwe::Bitrate;
 use str0m::channel::ChannelId;
 use str0m::crypto::CryptoProvider;
 use str0m::error::SctpError;
@@ -35,9 +40,12 @@ use str0m::{Candidate, Input, Rtc, RtcConfig, RtcError};
 
 use self::channels::{Channels, Link};
 pub(crate) use self::drive::contained;
+use self::media::Tracks;
 use self::negotiation::Negotiation;
 use self::recovery::{Recovery, Step};
+pub use self::stats::{ChannelStats, ConnectionQuality, PeerStats, TrackStats};
 use crate::limits;
+use crate::media::{EncodedFrame, Kind};
 use crate::signal::{Payload, Signal};
 
 /// How often the round-trip time is refreshed.
@@ -54,6 +62,16 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 /// How many datagrams of a handshake that begins before the path is known are kept, and how long each may be.
 const EARLY_DATAGRAMS: usize = 4;
 const DATAGRAM_BYTES: usize = 2_000;
+
+/// The type of a record of DTLS with an alert (RFC 5246, 6.2.1).
+const ALERT: u8 = 21;
+/// What a path is thought to carry before anything is known of it, in bits per second.
+const FIRST_ESTIMATE: u64 = 1_000_000;
+
+/// How many packets of sound wait for one that is missing, and for how long: it is not asked for again, so what is not
+/// just out of order is lost.
+const REORDERED_PACKETS: usize = 5;
+const REORDERED_WITHIN: Duration = Duration::from_millis(100);
 
 /// How a peer connection is set up.
 #[derive(Debug, Clone)]
@@ -76,6 +94,10 @@ pub struct Crypto(pub Option<Arc<CryptoProvider>>);
 /// A data channel of one peer connection. Never reused within it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChannelKey(pub u32);
+
+/// A track of one peer connection: one that we publish, or one of the remote's. Never reused within it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TrackKey(pub u32);
 
 /// What a data channel promises.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +136,8 @@ pub enum PeerFault {
     Panicked(String),
     /// No path was found in time.
     NoPath,
+    /// SCTP, which carries the channels, broke off over a path that works; nobody said goodbye.
+    Broken,
 }
 
 /// Why a message was not sent.
@@ -169,46 +193,64 @@ pub enum PeerEffect {
         /// The channel.
         channel: ChannelKey,
     },
+    /// A track of ours can be written: the remote takes it.
+    TrackReady {
+        /// The track.
+        track: TrackKey,
+        /// Whether the remote wants sound that helps to restore lost packets (RFC 7587, 6.1: `useinbandfec`).
+        fec: bool,
+    },
+    /// A track is not taken: one of ours by the remote, or one of the remote's by us. The connection goes on without it.
+    TrackRefused {
+        /// Which, if it is ours.
+        track: Option<TrackKey>,
+        /// What it carries.
+        kind: Kind,
+        /// A clause for a person.
+        why: String,
+    },
+    /// The remote publishes a track.
+    TrackAdded {
+        /// The track.
+        track: TrackKey,
+        /// What it carries.
+        kind: Kind,
+    },
+    /// The remote does not publish it any more.
+    TrackRemoved {
+        /// The track.
+        track: TrackKey,
+    },
+    /// A frame arrived, in the order of its track.
+    Frame {
+        /// On this track.
+        track: TrackKey,
+        /// The frame. Its time counts from the first one that arrived on this track.
+        frame: EncodedFrame,
+        /// Whether something is missing before it. A picture cannot be decoded then until the next key frame, which is
+        /// asked for already.
+        lost: bool,
+        /// How many packets carried it.
+        packets: u64,
+        /// How many never came between the frame before and this one.
+        missing: u64,
+        /// When its first packet came.
+        arrived: Instant,
+        /// When the sender sampled it, on its own clock, since 1970, if it told yet: frames of its tracks with the same
+        /// time belong together (RFC 3550, 6.4.1).
+        sampled: Option<Duration>,
+    },
+    /// The remote wants a key frame of a track of ours: it cannot decode without.
+    KeyFrameWanted {
+        /// The track.
+        track: TrackKey,
+    },
+    /// What the path to the remote is thought to carry, in bits per second, while a track of ours is sent.
+    Bandwidth(u64),
     /// Something that the remote sent was skipped; worth a line for who asks for details.
     Skipped(String),
     /// The connection failed; [`PeerState::Closed`] follows.
     Failed(PeerFault),
-}
-
-/// Counters of one peer connection.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct PeerStats {
-    /// The selected pair, local and remote.
-    pub path: Option<(SocketAddr, SocketAddr)>,
-    /// Whether the local address of that pair is one on a TURN server.
-    pub relayed: bool,
-    /// Round-trip time of the selected pair.
-    pub round_trip: Option<Duration>,
-    /// Bytes of UDP payload sent.
-    pub bytes_sent: u64,
-    /// Bytes of UDP payload received.
-    pub bytes_received: u64,
-    /// Per data channel, in order of opening.
-    pub channels: Vec<ChannelStats>,
-}
-
-/// Counters of one data channel.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ChannelStats {
-    /// The label.
-    pub label: String,
-    /// Whether it is open now.
-    pub open: bool,
-    /// Messages sent.
-    pub messages_sent: u64,
-    /// Payload bytes sent.
-    pub bytes_sent: u64,
-    /// Messages received.
-    pub messages_received: u64,
-    /// Payload bytes received.
-    pub bytes_received: u64,
-    /// Payload bytes accepted for sending and not acknowledged yet.
-    pub buffered: usize,
 }
 
 /// One peer connection.
@@ -225,10 +267,13 @@ pub struct Peer {
     negotiation: Negotiation,
     recovery: Recovery,
     channels: Channels,
+    tracks: Tracks,
     /// Channels that str0m opened for the remote and that we do not want.
     unwanted: Vec<ChannelId>,
     /// The end is near: not later than then.
     closing: Option<Closing>,
+    /// The datagram that is being handled has the remote's goodbye.
+    goodbye: bool,
     /// DTLS that came before the path: local, remote, bytes.
     early: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
     /// Local addresses on TURN servers.
@@ -261,7 +306,13 @@ impl Peer {
             .set_stats_interval(Some(STATS_EVERY))
             .set_sctp_max_buffered_amount(config.channel_buffer_bytes)
             .set_sctp_max_message_size(limits::CHANNEL_MESSAGE_BYTES as u32)
-            .set_fingerprint_verification(true);
+            .set_fingerprint_verification(true)
+            .clear_codecs()
+            .enable_opus(true, false)
+            .enable_vp8(true)
+            .enable_bwe(Some(Bitrate::from(FIRST_ESTIMATE)))
+            .set_reordering_size_audio(REORDERED_PACKETS)
+            .set_reordering_timeout_audio(Some(REORDERED_WITHIN));
         setup.set_max_stun_rto(STUN_RTO_MAX);
         if let Some(provider) = config.crypto.0.clone() {
             setup = setup.set_crypto_provider(provider);
@@ -279,8 +330,10 @@ impl Peer {
             negotiation: Negotiation::default(),
             recovery: Recovery::default(),
             channels,
+            tracks: Tracks::default(),
             unwanted: Vec::new(),
             closing: None,
+            goodbye: false,
             early: Vec::new(),
             relays: BTreeSet::new(),
             path: None,
@@ -373,6 +426,14 @@ impl Peer {
         sdp::read(sdp).is_ok_and(|remote| remote.fingerprint != known.fingerprint)
     }
 
+    /// Whether an answer is to another offer than our last one, of a connection that we gave up: it names another
+    /// `a=mid` (RFC 8843, 8.1).
+    pub fn is_stale(&self, sdp: &str) -> bool {
+        let ours = self.negotiation.local.as_ref().and_then(|local| local.mid.as_ref());
+        let theirs = sdp::read(sdp).ok().and_then(|remote| remote.mid);
+        ours.zip(theirs.as_ref()).is_some_and(|(ours, theirs)| ours != theirs)
+    }
+
     /// Whether a datagram belongs to this connection.
     pub fn accepts(&self, now: Instant, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) -> bool {
         let Some(rtc) = &self.rtc else { return false };
@@ -419,6 +480,7 @@ impl Peer {
         bytes: &[u8],
         out: &mut Vec<PeerEffect>,
     ) -> bool {
+        self.goodbye = has_alert(bytes);
         let result = self.mutate(now, out, |rtc| {
             let Ok(datagram) = Receive::new(Protocol::Udp, remote, local, bytes) else { return Ok(false) };
             let input = Input::Receive(now, datagram);
@@ -427,6 +489,7 @@ impl Peer {
             }
             rtc.handle_input(input).map(|()| true)
         });
+        self.goodbye = false;
         match result {
             Some(Ok(true)) => {
                 self.bytes_received += bytes.len() as u64;
@@ -548,6 +611,8 @@ impl Peer {
             bytes_sent: self.bytes_sent,
             bytes_received: self.bytes_received,
             channels: self.channels.stats(),
+            bandwidth: self.tracks.bandwidth(),
+            tracks: self.tracks.stats(),
         }
     }
 
@@ -611,6 +676,7 @@ impl Peer {
         self.rtc = None;
         self.path = None;
         self.channels.close_all(out);
+        self.tracks.end_all(out);
         self.set_state(PeerState::Closed, out);
     }
 
@@ -625,4 +691,20 @@ impl Peer {
 /// Whether a datagram is of DTLS (RFC 7983, section 7).
 fn is_dtls(datagram: &[u8]) -> bool {
     datagram.first().is_some_and(|kind| (20..64).contains(kind))
+}
+
+/// Whether a datagram has a record of DTLS 1.2 with an alert (RFC 6347, 4.1). There is one kind that is seen here: the
+/// goodbye (RFC 5246, 7.2.1).
+fn has_alert(datagram: &[u8]) -> bool {
+    let mut rest = datagram;
+    while let [kind, header @ ..] = rest
+        && let Some([high, low]) = header.get(10..12)
+    {
+        if *kind == ALERT {
+            return true;
+        }
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        rest = header.get(12 + length..).unwrap_or_default();
+    }
+    false
 }

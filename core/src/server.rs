@@ -24,12 +24,14 @@ use crate::signal::{Command, Departure, Event, Name, Refusal, To};
 use crate::trace::Trace;
 use crate::turn::Issuer;
 
+pub mod ask;
 mod conn;
 mod engine;
 mod pressure;
 mod report;
 mod time;
 
+use ask::{Asked, HubStep};
 use conn::{Conn, Socket, Stage};
 
 /// Where an echo is served if [`ServerConfig::test_echo`] says so.
@@ -116,6 +118,8 @@ pub struct Server {
     started: Instant,
     now: Instant,
     hub: Hub,
+    /// What the hub was asked, if that is watched.
+    hub_steps: Option<Vec<HubStep>>,
     ids: Ids,
     conns: BTreeMap<ConnId, Conn>,
     /// Socket.IO's, each of which is one of `conns` too.
@@ -137,6 +141,7 @@ impl Server {
         Server {
             ids: Ids::new(secrets.number()),
             hub: Hub::new(config.limits.clone(), secrets),
+            hub_steps: None,
             clock: WallClock::new(now, unix),
             started: now,
             now,
@@ -437,8 +442,7 @@ impl Server {
             self.unhold(feeder);
         }
         if let Some(client) = client {
-            let mut fx = Vec::new();
-            self.hub.detach(self.now, client, why, &mut fx);
+            let fx = self.ask(Asked::Detach(client, why));
             self.carry_out(fx);
         }
     }
@@ -511,8 +515,9 @@ impl Server {
             self.close(conn, Departure::Gone, 1008, "this server wants a token: speak enishi.v1");
             return false;
         }
-        match self.hub.attach(conn) {
+        match self.attach(conn) {
             Ok(client) => {
+                let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return false };
                 socket.codec = Some(codec);
                 socket.client = Some(client);
                 true
@@ -544,8 +549,7 @@ impl Server {
                 Heard::Refused { refusal, to, tag } => {
                     socket.faults += 1;
                     let faults = socket.faults;
-                    let mut fx = Vec::new();
-                    self.hub.refuse(client, refusal, to, tag, &mut fx);
+                    let fx = self.ask(Asked::Refuse(client, refusal, to, tag));
                     self.trace(Trace::Refused { conn, refusal });
                     self.carry_out(fx);
                     if faults >= FAULTS_IN_A_ROW {
@@ -559,8 +563,7 @@ impl Server {
 
     fn command(&mut self, conn: ConnId, client: ClientId, command: Command) {
         let goodbye = command == Command::Bye;
-        let mut fx = Vec::new();
-        self.hub.command(self.now, self.clock.unix(self.now), client, command, &mut fx);
+        let fx = self.ask(Asked::Command(client, command));
         self.carry_out(fx);
         if goodbye {
             self.close(conn, Departure::Left, 1000, "goodbye");
@@ -583,9 +586,7 @@ impl Server {
                         To::Peer(name) => Some(name),
                         To::Room(_) => self.client_name(conn),
                     };
-                    let mut more = Vec::new();
-                    self.hub.refuse(sender.client, refusal, about, sender.tag, &mut more);
-                    queue.extend(more);
+                    queue.extend(self.ask(Asked::Refuse(sender.client, refusal, about, sender.tag)));
                 }
                 HubEffect::Rebound { conn, client } => {
                     if let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) {
@@ -638,9 +639,7 @@ impl Server {
                 Said::Command(command) => {
                     let client = self.conns.get(&conn).and_then(Conn::socket).and_then(|socket| socket.client);
                     let Some(client) = client else { continue };
-                    let mut more = Vec::new();
-                    self.hub.command(self.now, unix, client, command, &mut more);
-                    queue.extend(more);
+                    queue.extend(self.ask(Asked::Command(client, command)));
                 }
             }
         }

@@ -10,6 +10,7 @@ mod dialect;
 mod http;
 mod hub;
 mod journal;
+mod media;
 mod peer_sdp;
 mod world;
 
@@ -18,5 +19,6 @@ pub use dialect::dialect;
 pub use http::http;
 pub use hub::hub;
 pub use journal::journal;
+pub use media::media;
 pub use peer_sdp::peer_sdp;
 pub use world::world;

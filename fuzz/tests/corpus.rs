@@ -44,6 +44,11 @@ fn journal() {
 }
 
 #[test]
+fn media() {
+    replay("media", enishi_fuzz::media);
+}
+
+#[test]
 fn world() {
     replay("world", enishi_fuzz::world);
 }

@@ -17,6 +17,9 @@ use str0m::crypto::{CryptoError, CryptoProvider, from_feature_flags};
 /// What a record of DTLS 1.2 with AES-GCM is longer than its content, one byte for the handshake's type aside.
 const OVERHEAD: usize = 29;
 
+/// The header of a record: type, version, number, length.
+const HEADER: usize = 13;
+
 /// Between two HELLOs that are not answered; as the first timeout of DTLS (RFC 6347, 4.2.4.1).
 const REPEAT: Duration = Duration::from_secs(1);
 
@@ -59,6 +62,9 @@ impl DtlsProvider for NullDtls {
             hello_at: None,
             connected: false,
             closed: false,
+            sent: 0,
+            newest: 0,
+            seen: 0,
             steps: VecDeque::new(),
         }))
     }
@@ -74,6 +80,11 @@ struct NullInstance {
     hello_at: Option<Instant>,
     connected: bool,
     closed: bool,
+    /// The number of the last record sent.
+    sent: u64,
+    /// The highest number of a record that came, and a bit for it (the lowest) and each of those before it.
+    newest: u64,
+    seen: u64,
     steps: VecDeque<Step>,
 }
 
@@ -91,8 +102,25 @@ impl NullInstance {
     fn record(&mut self, kind: u8, content: &[u8]) {
         let mut record = vec![0; OVERHEAD];
         record[..3].copy_from_slice(&[kind, 0xfe, 0xfd]);
+        self.sent += 1;
+        record[3..11].copy_from_slice(&self.sent.to_be_bytes());
+        record[11..13].copy_from_slice(&u16::try_from(content.len() + OVERHEAD - HEADER).unwrap_or(0).to_be_bytes());
         record.extend_from_slice(content);
         self.steps.push_back(Step::Packet(record));
+    }
+
+    /// Whether a record comes for the first time, as far as one can say (RFC 6347, 4.1.2.6).
+    fn is_new(&mut self, packet: &[u8]) -> bool {
+        let Some(number) = packet.get(3..11).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes) else {
+            return false;
+        };
+        let ahead = number.saturating_sub(self.newest);
+        self.seen = u32::try_from(ahead).ok().and_then(|ahead| self.seen.checked_shl(ahead)).unwrap_or(0);
+        self.newest += ahead;
+        let bit = 1u64.checked_shl(u32::try_from(self.newest - number).unwrap_or(u32::MAX)).unwrap_or(0);
+        let is_new = bit != 0 && self.seen & bit == 0;
+        self.seen |= bit;
+        is_new
     }
 
     fn connect(&mut self, certificate: &[u8]) {
@@ -128,7 +156,10 @@ impl DtlsInstance for NullInstance {
                 self.connect(content);
             }
             HELLO_ACK if self.active => self.connect(content),
-            DATA if self.connected && !self.closed => self.steps.push_back(Step::Data(content.to_vec())),
+            // Asked last, for it remembers the packet.
+            DATA if self.connected && !self.closed && self.is_new(packet) => {
+                self.steps.push_back(Step::Data(content.to_vec()));
+            }
             ALERT if self.connected && !self.closed => {
                 self.closed = true;
                 self.steps.push_back(Step::Close);

@@ -5,6 +5,8 @@
 //! what the invariants I1 to I9 allow. At the end everything is healed, and everybody must find each other again.
 
 pub mod judge;
+mod log;
+pub mod mutation;
 pub mod plan;
 pub mod raw;
 
@@ -20,9 +22,11 @@ use enishi_core::peer::Crypto;
 use enishi_core::server::ServerConfig;
 use enishi_core::signal::{Name, Payload, RoomName};
 use enishi_core::turn::Credentials;
+use tracing::Dispatch;
 
 use crate::net::nat::Behaviour;
-use crate::sim::judge::{Judge, Mutation, Violation};
+use crate::sim::judge::{Judge, Violation};
+use crate::sim::mutation::Mutation;
 use crate::sim::plan::{Member, Op, Plan, Weather};
 use crate::turn_server::{self, VirtualTurn};
 use crate::world::{Path, Traffic, Who, WireFault, World};
@@ -30,8 +34,8 @@ use crate::world::{Path, Traffic, Who, WireFault, World};
 /// After everything is healed, this much later everybody is connected and knows who is there.
 pub const PEACE: Duration = Duration::from_secs(180);
 
-/// Who is not connected by then joins again, and again after as long.
-const REJOIN: Duration = Duration::from_secs(45);
+/// What is not heard by then is said again, and again after as long.
+const SAY_AGAIN: Duration = Duration::from_secs(45);
 
 /// After that, a text arrives within this time.
 const HEARD: Duration = Duration::from_secs(240);
@@ -64,13 +68,7 @@ pub fn run(
     mutation: Option<Mutation>,
     watch: &mut impl FnMut(&World, usize),
 ) -> Result<Report, Violation> {
-    let mut sim = Sim::new(plan, mutation);
-    let result = catch_unwind(AssertUnwindSafe(|| sim.tell(watch)));
-    match result {
-        Ok(Ok(())) => Ok(sim.report()),
-        Ok(Err(violation)) => Err(violation),
-        Err(panic) => Err(sim.judge.violation("no panic", message(&*panic), &sim.world)),
-    }
+    Sim::new(plan, mutation).run(watch)
 }
 
 /// Runs the plan of a seed, in a thread of its own: ICE and SCTP have generators of the thread.
@@ -89,14 +87,21 @@ pub fn run_seed(seed: u64, real_dtls: bool) -> Result<Report, Violation> {
     std::thread::spawn(run).join().expect("panics are caught")
 }
 
-/// The story of a plan, a line for each operation and each notice of an agent, and how it ends.
-pub fn trace(plan: &Plan) -> (String, Result<Report, Violation>) {
-    let (mut text, mut told) = (format!("{:?}\n", plan.cast), 0);
-    let outcome = run(plan, None, &mut |world, number| {
+/// The story of a plan, a line for each operation, each notice of an agent and, if wanted, each datagram; and how it
+/// ends.
+pub fn trace(plan: &Plan, datagrams: bool) -> (String, Result<Report, Violation>) {
+    let (mut text, mut told, mut sent) = (format!("{:?}\n", plan.cast), 0, 0);
+    let mut sim = Sim::new(plan, None);
+    sim.world.datagrams = datagrams.then(Vec::new);
+    let outcome = sim.run(&mut |world, number| {
         for (at, agent, notice) in &world.notices[told..] {
             let _ = writeln!(text, "{at:?} agent {agent}: {notice:?}");
         }
         told = world.notices.len();
+        for (at, from, to, bytes) in world.datagrams.iter().flatten().skip(sent) {
+            let _ = writeln!(text, "{at:?} {from} to {to}: {bytes} bytes");
+        }
+        sent = world.datagrams.as_ref().map_or(0, Vec::len);
         let op = plan.ops.get(number).map_or_else(|| "healing".to_owned(), |op| format!("{op:?}"));
         let _ = writeln!(text, "{:?} -- {number} {op}", world.elapsed());
     });
@@ -124,6 +129,8 @@ struct Sim<'a> {
     plan: &'a Plan,
     world: World,
     judge: Judge,
+    /// Where to log.
+    log: Dispatch,
     report: Report,
     next_address: u8,
     /// The ids that raw clients last said they have.
@@ -139,14 +146,27 @@ impl<'a> Sim<'a> {
         let user = Credentials { username: "u".to_owned(), password: "p".to_owned() };
         world.turn = plan.nats.then(|| VirtualTurn::new(world.now, &user));
         world.path = path(plan.weather);
+        world.hub_steps = Some(Vec::new());
         world.start_server_with(server_config(plan));
+        let (log, errors) = log::errors();
         Sim {
             plan,
             world,
-            judge: Judge::new(mutation),
+            judge: Judge::new(mutation, errors),
+            log,
             report: Report::default(),
             next_address: 1,
             raw_names: vec![String::new(); plan::RAWS],
+        }
+    }
+
+    fn run(mut self, watch: &mut impl FnMut(&World, usize)) -> Result<Report, Violation> {
+        let log = self.log.clone();
+        let tell = || tracing::dispatcher::with_default(&log, || self.tell(watch));
+        match catch_unwind(AssertUnwindSafe(tell)) {
+            Ok(Ok(())) => Ok(self.report()),
+            Ok(Err(violation)) => Err(violation),
+            Err(panic) => Err(self.judge.violation("no panic", message(&*panic), &self.world)),
         }
     }
 
@@ -339,17 +359,12 @@ impl<'a> Sim<'a> {
         }
         self.look()?;
         let begin = self.world.now;
-        let mut told = begin;
         while let Some(missing) = self.judge.missing(&self.world, self.plan) {
             if self.world.now - begin > PEACE {
+                watch(&self.world, healing);
                 return Err(self.judge.violation("I7: all who have a path are connected", missing, &self.world));
             }
             self.go_on(Duration::from_secs(1))?;
-            if self.world.now - told >= REJOIN {
-                told = self.world.now;
-                self.join_again();
-                watch(&self.world, healing);
-            }
         }
         self.report.healed = self.world.now - begin;
         if self.plan.is_peaceable() {
@@ -359,21 +374,8 @@ impl<'a> Sim<'a> {
         Ok(())
     }
 
-    /// A connection that failed for good stays closed until one of the two joins again, as a person would; and who left
-    /// a room when its signaling was just about to be lost may have to say so again.
-    fn join_again(&mut self) {
-        for agent in 0..self.world.agents() {
-            for room in self.judge.rooms(agent) {
-                self.world.command(agent, AgentCommand::Join(room.as_str().into()));
-            }
-            for room in self.judge.left(agent) {
-                self.world.command(agent, AgentCommand::Leave(room.as_str().into()));
-            }
-        }
-    }
-
     /// Everybody says something, and all who share a room hear it. What an address that changed broke unnoticed comes
-    /// to light only now: who is not heard joins again and says it again.
+    /// to light only now: who is not heard says it again.
     fn talk(&mut self, watch: &mut impl FnMut(&World, usize)) -> Result<(), Violation> {
         let begin: Instant = self.world.now;
         let mut said: Option<Instant> = None;
@@ -382,11 +384,7 @@ impl<'a> Sim<'a> {
                 watch(&self.world, self.plan.ops.len());
                 return Err(self.judge.violation("I7: who is connected is heard", missing, &self.world));
             }
-            if said.is_none_or(|at| self.world.now - at > REJOIN) {
-                if said.is_some() {
-                    self.join_again();
-                    self.go_on(Duration::from_secs(20))?;
-                }
+            if said.is_none_or(|at| self.world.now - at > SAY_AGAIN) {
                 said = Some(self.world.now);
                 for agent in 0..self.world.agents() {
                     if !self.world.is_crashed(agent) {

@@ -9,6 +9,7 @@ mod wires;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::iter;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use enishi_core::dialect::Dialect;
 use enishi_core::limits::Limits;
 use enishi_core::machine::{CloseReason, ConnId, Deadline, Input, Machine, Utf8Bytes};
 use enishi_core::peer::{ChannelSpec, Crypto};
+use enishi_core::server::ask::HubStep;
 use enishi_core::server::{Server, ServerCommand, ServerConfig};
 use enishi_core::signal::{Name, Payload, RoomName};
 
@@ -30,6 +32,11 @@ use crate::world::wires::{Wire, Wired};
 
 /// Unix time at the start of every run.
 const EPOCH: Duration = Duration::from_secs(1_795_196_520);
+
+/// How far virtual time is ahead of the machine's clock when it starts. sctp-proto starts the timer of an association's
+/// first packet by the machine's clock (`Endpoint::connect`). Where virtual time is ahead for as long as any run takes,
+/// that timer is always due at once, and not sooner or later as this machine is slow or fast.
+const AHEAD: Duration = Duration::from_secs(24 * 3600);
 
 /// One way of a WebSocket.
 const WIRE_DELAY: Duration = Duration::from_millis(5);
@@ -61,6 +68,9 @@ pub enum Who {
     /// A raw client, by its number.
     Raw(usize),
 }
+
+/// What a server's hub was asked and wanted done: when, by the how-manieth server, what.
+pub type HubTold = (Instant, u32, HubStep);
 
 /// What is on its way.
 #[derive(Debug)]
@@ -117,10 +127,14 @@ pub struct World {
     start: Instant,
     rng: fastrand::Rng,
     server: Option<Server>,
+    /// How many servers were started.
+    servers: u32,
     limits: Limits,
     /// If the last step was a deadline: whose, and the next one.
     pub progress: Option<(Who, Deadline)>,
     agents: Vec<Agent>,
+    /// The next deadlines of those who are alive.
+    due: BTreeMap<Who, Instant>,
     /// Agents that nothing happens to any more.
     crashed: BTreeSet<usize>,
     configs: Vec<AgentConfig>,
@@ -142,6 +156,8 @@ pub struct World {
     pub traffic: Traffic,
     /// Each datagram when it was sent, if wanted: when, from, to, how long.
     pub datagrams: Option<Vec<(Duration, SocketAddr, SocketAddr, usize)>>,
+    /// Everything that hubs did, if wanted: set before the server is started.
+    pub hub_steps: Option<Vec<HubTold>>,
     packets: BTreeMap<(Instant, u64), Packet>,
     count: u64,
     /// Whether agents reach each other only by a TURN server, as behind symmetric NATs.
@@ -162,16 +178,18 @@ impl World {
     /// A world with a server and nobody else. The seed also sets this thread's generator, which ICE uses.
     pub fn new(seed: u64) -> Self {
         fastrand::seed(seed);
-        let start = Instant::now();
+        let start = Instant::now() + AHEAD;
         let mut world = World {
             now: start,
             path: Path::default(),
             start,
             rng: fastrand::Rng::with_seed(seed),
             server: None,
+            servers: 0,
             limits: Limits::default(),
             progress: None,
             agents: Vec::new(),
+            due: BTreeMap::new(),
             crashed: BTreeSet::new(),
             configs: Vec::new(),
             hosts: BTreeMap::new(),
@@ -183,6 +201,7 @@ impl World {
             crypto: null_dtls::crypto(),
             traffic: Traffic::default(),
             datagrams: None,
+            hub_steps: None,
             wires: BTreeMap::new(),
             disks: BTreeMap::new(),
             packets: BTreeMap::new(),
@@ -207,12 +226,19 @@ impl World {
     pub fn start_server_with(&mut self, config: ServerConfig) {
         let seed = self.seed();
         self.limits = config.limits.clone();
-        self.server = Some(Server::new(self.now, self.unix(), seed, config));
+        let mut server = Server::new(self.now, self.unix(), seed, config);
+        if self.hub_steps.is_some() {
+            server.watch_hub();
+        }
+        self.server = Some(server);
+        self.servers += 1;
+        self.set_due(Who::Server);
     }
 
     /// The server's process dies: its sockets are closed by the kernel.
     pub fn kill_server(&mut self) {
         self.server = None;
+        self.set_due(Who::Server);
         self.stopped.remove(&Who::Server);
         for (conn, wire) in std::mem::take(&mut self.wires) {
             if wire.client_open {
@@ -224,6 +250,11 @@ impl World {
     /// The server, unless it is dead.
     pub fn server(&self) -> Option<&Server> {
         self.server.as_ref()
+    }
+
+    /// How many servers were started.
+    pub fn servers(&self) -> u32 {
+        self.servers
     }
 
     /// The bounds of the server that was started last.
@@ -260,6 +291,7 @@ impl World {
     pub fn crash(&mut self, agent: usize) {
         self.cut(agent);
         self.crashed.insert(agent);
+        self.set_due(Who::Agent(agent));
         self.stopped.remove(&Who::Agent(agent));
         self.disk(agent).forget();
         self.packets.retain(|_, packet| !matches!(packet, Packet::ClientTold(who, _) if *who == Who::Agent(agent)));
@@ -323,6 +355,8 @@ impl World {
             crypto: self.crypto.clone(),
             greet: false,
             chatter: None,
+            media: enishi_core::agent::MediaConfig::default(),
+            record: None,
         };
         change(&mut config);
         let seed = self.seed();
@@ -440,19 +474,23 @@ impl World {
     }
 
     fn next_timeout(&self) -> Option<(Instant, Who)> {
-        let agents = self.agents.iter().enumerate();
-        let alive = agents.filter(|(index, _)| !self.crashed.contains(index));
-        let agents = alive.filter_map(|(index, agent)| Some((agent.poll_timeout()?.at, Who::Agent(index))));
-        let server = self.server.as_ref().and_then(|server| Some((server.poll_timeout()?.at, Who::Server)));
-        let awake = |(at, who): (Instant, Who)| (self.stopped.get(&who).map_or(at, |until| at.max(*until)), who);
-        agents.chain(server).map(awake).min()
+        let awake = |who: &Who, at: Instant| self.stopped.get(who).map_or(at, |until| at.max(*until));
+        self.due.iter().map(|(who, at)| (awake(who, *at), *who)).min()
     }
 
     fn next_deadline(&self, who: Who) -> Option<Deadline> {
         match who {
+            Who::Agent(index) if self.crashed.contains(&index) => None,
             Who::Agent(index) => self.agents[index].poll_timeout(),
             _ => self.server.as_ref().and_then(Machine::poll_timeout),
         }
+    }
+
+    fn set_due(&mut self, who: Who) {
+        match self.next_deadline(who) {
+            Some(deadline) => self.due.insert(who, deadline.at),
+            None => self.due.remove(&who),
+        };
     }
 
     fn assert_progress(&self) {
@@ -491,9 +529,9 @@ impl World {
                     return;
                 };
                 self.traffic.lost += u64::from(times.is_empty());
-                for at in times {
+                for (at, bytes) in times.iter().zip(iter::repeat_n(bytes, times.len())) {
                     self.count += 1;
-                    self.packets.insert((at, self.count), Packet::Last { from, to, bytes: bytes.clone() });
+                    self.packets.insert((*at, self.count), Packet::Last { from, to, bytes });
                 }
             }
             Packet::Last { from, to, bytes } => {
@@ -533,9 +571,13 @@ impl World {
         let Some(server) = &mut self.server else { return };
         self.traffic.inputs += 1;
         server.handle_input(self.now, input);
+        if let Some(steps) = &mut self.hub_steps {
+            steps.extend(server.take_hub_steps().into_iter().map(|step| (self.now, self.servers, step)));
+        }
         while let Some(output) = self.server.as_mut().and_then(Machine::poll_output) {
             self.act_for_server(output);
         }
+        self.set_due(Who::Server);
     }
 
     fn give_agent(&mut self, index: usize, input: Input<'_, AgentCommand>) {
@@ -548,6 +590,7 @@ impl World {
         while let Some(output) = self.agents[index].poll_output() {
             self.act_for_agent(index, output);
         }
+        self.set_due(Who::Agent(index));
     }
 
     fn transmit(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
@@ -558,14 +601,14 @@ impl World {
         }
         let (from, times) = self.net.leave(&mut self.rng, self.now, from, to, bytes.len());
         self.traffic.lost += u64::from(times.is_empty());
-        for at in times {
+        for (at, bytes) in times.iter().zip(iter::repeat_n(bytes, times.len())) {
             if self.rng.f64() < self.path.loss {
                 self.traffic.lost += 1;
                 continue;
             }
-            let at = at + self.path.delay + self.path.jitter.mul_f64(self.rng.f64());
+            let at = *at + self.path.delay + self.path.jitter.mul_f64(self.rng.f64());
             self.count += 1;
-            self.packets.insert((at, self.count), Packet::Datagram { from, to, bytes: bytes.clone() });
+            self.packets.insert((at, self.count), Packet::Datagram { from, to, bytes });
         }
     }
 }

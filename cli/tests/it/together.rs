@@ -7,7 +7,7 @@ use std::process::Stdio;
 use crate::process::{Running, end, enishi, run};
 
 /// A server on a free port, and its URL.
-fn server(runtime: &str, more: &[&str]) -> (Running, String) {
+pub fn server(runtime: &str, more: &[&str]) -> (Running, String) {
     let mut arguments = vec!["signal", "--listen", "127.0.0.1:0", "--runtime", runtime];
     arguments.extend(more);
     let mut server = Running::new(enishi(&arguments).spawn().unwrap());
@@ -16,7 +16,7 @@ fn server(runtime: &str, more: &[&str]) -> (Running, String) {
     (server, url)
 }
 
-fn peer(url: &str, arguments: &[&str]) -> Running {
+pub fn peer(url: &str, arguments: &[&str]) -> Running {
     let mut command = enishi(&["peer", "--signal", url]);
     command.args(arguments);
     Running::new(command.spawn().unwrap())

@@ -17,6 +17,7 @@ use crate::agent::turn::{Received, Relays};
 use crate::deadlines::Deadlines;
 use crate::ids::Secrets;
 use crate::limits;
+use crate::media::Kind;
 use crate::peer::{ChannelSpec, Crypto, Peer, PeerEffect, PeerState};
 use crate::signal::{Name, Payload, Refusal, Signal};
 
@@ -24,6 +25,9 @@ mod datagrams;
 mod links;
 mod mates;
 mod signals;
+mod tracks;
+
+pub(super) use self::tracks::MediaEffect;
 
 /// Between two attempts to reach somebody who is not there.
 const ABSENT_RETRY: Duration = Duration::from_secs(2);
@@ -48,6 +52,8 @@ pub(super) enum PeersEffect {
     Deliver { to: Name, signal: Signal },
     /// Send a datagram.
     Datagram { local: SocketAddr, remote: SocketAddr, bytes: Vec<u8> },
+    /// Sound and picture, of this connection.
+    Media { from: Name, effect: MediaEffect },
     /// Tell the embedding program.
     Notice(AgentNotice),
 }
@@ -95,6 +101,10 @@ pub(super) struct Peers {
     remotes: BTreeMap<Name, Remote>,
     /// Whom to offer to once we have a name.
     wanted: BTreeSet<Name>,
+    /// Room mates who could not be reached, and how often that was tried again.
+    apart: BTreeMap<Name, u32>,
+    /// Room mates with whom a command closed the connection, and whether they heard our goodbye.
+    shut: BTreeMap<Name, bool>,
     routes: BTreeMap<(SocketAddr, SocketAddr), Name>,
     /// Candidates that came before their offer.
     early: VecDeque<(Name, Signal)>,
@@ -105,6 +115,9 @@ pub(super) struct Peers {
     /// What the present or last gathering found: mapped address and base.
     mapped: BTreeSet<(SocketAddr, SocketAddr)>,
     relays: Relays,
+    /// The kinds that every connection has a track of ours of.
+    published: BTreeSet<Kind>,
+    wanted_bandwidth: u64,
     timers: Deadlines<Timer>,
     work: VecDeque<(Name, PeerEffect)>,
 }
@@ -116,6 +129,8 @@ enum Timer {
     /// An offer is unanswered for too long.
     Offer(Name),
     Connection(Name),
+    /// A room mate is to be tried again.
+    Mate(Name),
 }
 
 /// One remote peer.
@@ -124,6 +139,7 @@ struct Remote {
     peer: Peer,
     state: PeerState,
     channels: Channels,
+    tracks: tracks::Tracks,
     /// Whether we began it.
     ours: bool,
     /// Our last offer and what we signaled after it, until it is answered or given up: said again if it was lost.
@@ -142,6 +158,9 @@ struct Remote {
     closing: bool,
     /// Left the last room that we had in common: their signaling is gone, so a lost path will not come back.
     gone: bool,
+    /// They left a room of ours and share one with us, perhaps without having known that when they said goodbye: if it
+    /// ends by then, we meet them anew.
+    renew: Option<Instant>,
     /// Gave up before anybody answered: start over.
     again: bool,
 }
@@ -156,6 +175,8 @@ impl Peers {
             up: false,
             remotes: BTreeMap::new(),
             wanted: BTreeSet::new(),
+            apart: BTreeMap::new(),
+            shut: BTreeMap::new(),
             routes: BTreeMap::new(),
             early: VecDeque::new(),
             held: VecDeque::new(),
@@ -163,6 +184,8 @@ impl Peers {
             gathered: None,
             mapped: BTreeSet::new(),
             relays,
+            published: BTreeSet::new(),
+            wanted_bandwidth: 0,
             timers: Deadlines::default(),
             work: VecDeque::new(),
         }
@@ -210,6 +233,7 @@ impl Peers {
             let (id, state) = (to.as_str(), remote.state);
             return fail(out, format!("there is a connection with {id} already ({state:?}); try restart or close"));
         }
+        self.shut.remove(&to);
         if !self.create(now, &to, true, out) {
             let most = limits::PEERS;
             return fail(out, format!("there are {most} connections, which is the most; close one first"));
@@ -347,7 +371,13 @@ impl Peers {
                     return detail(out, format!("an offer from {id} was skipped: there are {most} connections"));
                 }
             }
-            Signal::Answer { .. } => match self.remotes.get_mut(&from) {
+            Signal::Answer { sdp } => match self.remotes.get_mut(&from) {
+                Some(remote) if remote.peer.is_stale(sdp) => {
+                    return detail(out, format!("an answer from {id} was skipped: it is to an earlier offer"));
+                }
+                Some(remote) if !remote.unanswered.is_empty() && remote.peer.is_foreign(sdp) => {
+                    return self.begin_anew(now, &from, out);
+                }
                 Some(remote) if !remote.unanswered.is_empty() => {
                     remote.unanswered.clear();
                     remote.absent = false;
@@ -486,6 +516,7 @@ impl Peers {
                     self.relayed(now, effects, out);
                 }
                 Timer::Offer(name) => self.offer_again(now, &name, out),
+                Timer::Mate(name) => self.try_mate(now, &name, out),
                 Timer::Connection(name) => {
                     self.with(now, &name, |peer, effects| peer.timeout(now, effects));
                 }
@@ -501,6 +532,7 @@ impl Peers {
             Timer::Turn => (at, "turn"),
             Timer::Offer(_) => (at, "offer again"),
             Timer::Connection(_) => (at, "peer"),
+            Timer::Mate(_) => (at, "room mate again"),
         })
     }
 }

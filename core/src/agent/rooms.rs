@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::agent::{Agent, AgentNotice};
 use crate::dialect::Rooms;
+use crate::peer::PeerFault;
 use crate::signal::{Command, Departure, Name, Resumed, RoomName};
 
 /// The mark of a request to leave a room that was made before, on a connection that was lost.
@@ -24,6 +25,7 @@ impl Agent {
         // Who is in it already wants to meet those whom it lost; not every dialect's server would list them again.
         if let Some(mates) = self.rooms.entry(room).or_default() {
             let mates: Vec<Name> = mates.iter().cloned().collect();
+            self.peers.reopen(&mates);
             self.peers.meet(now, &mates, &mut self.from_peers);
         }
     }
@@ -31,19 +33,32 @@ impl Agent {
     /// Leaves a room.
     pub(super) fn leave(&mut self, now: Instant, room: RoomName) {
         let told = self.ask(now, &Command::Leave { room: room.clone(), tag: None }, "leave a room");
-        if told && self.rooms.contains_key(&room) {
-            self.leaving.insert(room.clone());
-        }
-        // Without a server it is left by not entering it again.
+        // Without a server it is left by not entering it again, or once the session is resumed.
         if told || self.signaling.dialect().rooms() == Rooms::Many {
+            if self.rooms.contains_key(&room) {
+                self.leaving.insert(room.clone());
+            }
             self.part(now, &room);
+        }
+    }
+
+    /// Closes a connection.
+    pub(super) fn close(&mut self, now: Instant, name: Name) {
+        if self.is_mate(&name) {
+            self.peers.shut(now, name, &mut self.from_peers);
+        } else {
+            self.peers.close(now, name, &mut self.from_peers);
         }
     }
 
     /// Parts from those in a room whom we meet in no other one.
     fn part(&mut self, now: Instant, room: &RoomName) {
         for name in self.rooms.remove(room).flatten().unwrap_or_default() {
-            if !self.is_mate(&name) && self.peers.knows(&name) {
+            if self.is_mate(&name) {
+                continue;
+            }
+            self.peers.part(&name);
+            if self.peers.knows(&name) {
                 self.peers.close(now, name, &mut self.from_peers);
             }
         }
@@ -87,13 +102,23 @@ impl Agent {
 
     /// Somebody left a room of ours, and is perhaps in another one.
     fn gone(&mut self, now: Instant, name: &Name, why: Departure) {
-        if !self.is_mate(name) {
+        if self.is_mate(name) {
+            self.peers.left_one(now, name);
+        } else {
             self.peers.gone(now, name, why == Departure::Left, &mut self.from_peers);
         }
     }
 
+    /// A connection failed. With a room mate it is tried again if that can help.
+    pub(super) fn failed(&mut self, now: Instant, name: &Name, fault: &PeerFault) {
+        let can_help = matches!(fault, PeerFault::NoPath | PeerFault::Broken);
+        if can_help && self.quitting.is_none() && self.is_mate(name) {
+            self.peers.missed(now, name, *fault == PeerFault::Broken);
+        }
+    }
+
     /// Whether somebody is in a room of ours.
-    fn is_mate(&self, name: &Name) -> bool {
+    pub(super) fn is_mate(&self, name: &Name) -> bool {
         self.rooms.values().flatten().any(|members| members.contains(name))
     }
 

@@ -1,5 +1,6 @@
 //! What a user of an agent, or the peer on the other side, would notice.
 
+mod media;
 mod world;
 
 use super::*;
@@ -458,6 +459,24 @@ fn a_stun_servers_answer_becomes_a_candidate_and_then_comes_the_end() {
         world.command(alice, AgentCommand::Close("bob".into()));
         world.until(SECOND * 5, "closed", |world| world.count(1, |n| is_peer(n, PeerState::Closed)) > round);
     }
+}
+
+#[test]
+fn a_connection_that_starts_over_closes_its_channels_first() {
+    let mut world = World::new();
+    let bob = world.add("bob", None);
+    let alice = world.add("alice", Some("bob"));
+    world.connect();
+    // Bob's program dies without a word.
+    let (&conn, _) = world.relay.conns.iter().find(|(_, (index, _, _))| *index == bob).unwrap();
+    world.relay.conns.remove(&conn);
+    world.agents[bob].ended = true;
+    world.say(alice, "lost");
+    let closed = |n: &AgentNotice| matches!(n, AgentNotice::ChannelClosed { .. });
+    world.until(SECOND * 60, "it is told", |world| world.count(alice, closed) == 1);
+    world.until(SECOND, "it starts over", |world| world.count(alice, |n| is_peer(n, PeerState::Connecting)) == 2);
+    assert_eq!(world.count(alice, |n| is_peer(n, PeerState::Closed)), 0);
+    assert_eq!(world.count(alice, opened), 1);
 }
 
 fn opened(notice: &AgentNotice) -> bool {

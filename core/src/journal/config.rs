@@ -25,7 +25,8 @@ impl Header {
         to.number(self.unix.as_secs());
         to.number(self.unix.subsec_nanos().into());
         to.fixed(&self.seed);
-        let ServerConfig { limits, allow_origins, ice_servers, turn, listeners, token, assets, test_echo } = &self.config;
+        let ServerConfig { limits, allow_origins, ice_servers, turn, listeners, token, assets, test_echo } =
+            &self.config;
         write_limits(to, limits);
         to.list(allow_origins, |to, origin| to.text(origin));
         to.list(ice_servers, |to, server| to.text(server));

@@ -3,10 +3,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use str0m::bwe::BweKind;
 use str0m::net::Transmit;
 use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
 
-use super::{CLOSE_WITHIN, Closing, Peer, PeerEffect, PeerFault, PeerState, is_dtls, sdp};
+use super::{CLOSE_WITHIN, Closing, Peer, PeerEffect, PeerFault, PeerState, is_dtls, media, sdp};
 
 /// How often str0m may ask to be called again at once, before it has to wait a little.
 const DRAIN_ROUNDS: usize = 64;
@@ -86,6 +87,8 @@ impl Peer {
             self.wake = wake;
             if let Some(id) = self.unwanted.pop() {
                 self.contain(out, |rtc| rtc.direct_api().close_data_channel(id));
+            } else if let Some(mid) = self.tracks.pop_request() {
+                self.contain(out, |rtc| media::request_key_frame(rtc, mid));
             } else if wake > now || self.tell_time(now, out).is_none() {
                 return;
             }
@@ -107,6 +110,11 @@ impl Peer {
                 Ok(Output::Timeout(at)) => return Some(at),
                 Ok(Output::Transmit(datagram)) => self.transmit(datagram, out),
                 Ok(Output::Event(event)) => self.event(now, event, out),
+                // str0m fails to answer a goodbye that comes before SCTP is up.
+                Err(RtcError::Sctp(_)) if self.goodbye => {
+                    self.finish(out);
+                    return None;
+                }
                 Err(error) => {
                     self.fail(to_fault(&error), out);
                     return None;
@@ -165,13 +173,27 @@ impl Peer {
             }
             Event::ChannelData(data) => out.extend(self.channels.received(data)),
             Event::ChannelClose(id) => out.extend(self.channels.closed(id)),
+            Event::MediaData(data) => self.tracks.received(now, data, out),
+            Event::KeyframeRequest(request) => {
+                out.extend(self.tracks.sent_on(request.mid).map(|track| PeerEffect::KeyFrameWanted { track }));
+            }
+            Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
+                self.tracks.estimate(estimate.as_u64(), out);
+            }
+            Event::MediaEgressStats(stats) => self.tracks.sent_stats(&stats),
+            Event::MediaIngressStats(stats) => self.tracks.received_stats(&stats),
             Event::PeerStats(stats) => {
                 if let Some(pair) = stats.selected_candidate_pair {
                     self.round_trip = pair.current_round_trip_time.or(self.round_trip);
                 }
             }
-            // The remote's goodbye: ours follows by itself.
-            Event::Closed => self.closing = Some(Closing::Leaving(now + CLOSE_WITHIN)),
+            // The remote's goodbye, or the end of SCTP: ours follows by itself.
+            Event::Closed => {
+                if self.closing.is_none() && !self.goodbye {
+                    out.push(PeerEffect::Failed(PeerFault::Broken));
+                }
+                self.closing = Some(Closing::Leaving(now + CLOSE_WITHIN));
+            }
             _ => {}
         }
     }

@@ -21,7 +21,7 @@ const ROLLBACKS: u32 = 100;
 #[derive(Debug, Default)]
 pub(super) struct Negotiation {
     /// Our last description that was signaled: before it, local candidates go into the description.
-    local: Option<Description>,
+    pub local: Option<Description>,
     /// The remote's last description that was taken.
     pub remote: Option<Description>,
     /// Our offer that waits for its answer.
@@ -57,7 +57,7 @@ impl Peer {
         out.push(PeerEffect::Signal(Signal::Candidate(signal::Candidate {
             candidate: added.to_sdp_string(),
             sdp_mid: local.mid.clone(),
-            sdp_m_line_index: Some(0),
+            sdp_m_line_index: Some(local.index),
             username_fragment: Some(local.ufrag.clone()),
         })));
     }
@@ -118,22 +118,27 @@ impl Peer {
         }
     }
 
-    /// Opens the channels that wait, and offers if that or a wanted restart needs it.
+    /// Opens the channels that wait, changes what the tracks want of the sections, and offers if that or a wanted
+    /// restart needs it. Tracks alone begin nothing: they wait for the first channel, or the remote's offer.
     pub(super) fn offer_if_needed(&mut self, now: Instant, out: &mut Vec<PeerEffect>) {
         if self.negotiation.pending.is_some() || self.closing.is_some() {
             return;
         }
         let waiting = self.channels.waiting();
-        if !waiting.is_empty() {
+        let begun = self.negotiation.local.is_some() || !waiting.is_empty();
+        let wishes = if begun { self.tracks.wishes(self.rtc.as_deref()) } else { Vec::new() };
+        if !waiting.is_empty() || !wishes.is_empty() {
             let result = self.mutate(now, out, |rtc| {
                 let mut api = rtc.sdp_api();
                 let added: Vec<_> =
                     waiting.into_iter().map(|(key, config)| (key, api.add_channel_with_config(config))).collect();
-                (added, api.apply())
+                let placed: Vec<_> = wishes.into_iter().filter_map(|wish| wish.carry_out(&mut api)).collect();
+                (added, placed, api.apply())
             });
-            let Some((added, offer)) = result else { return };
+            let Some((added, placed, offer)) = result else { return };
             let offered = offer.is_some();
             self.channels.added(added, offered);
+            self.tracks.offered(placed);
             if let Some((offer, changes)) = offer {
                 return self.send_offer(now, &offer, changes, false, out);
             }
@@ -179,12 +184,14 @@ impl Peer {
         let fresh = self.is_fresh(&remote);
         if let Some(pending) = self.negotiation.pending.take() {
             self.channels.rolled_back();
+            self.tracks.rolled_back();
             self.negotiation.restart_wanted |= pending.restart && !fresh;
             self.negotiation.rollbacks += 1;
             if self.negotiation.rollbacks > ROLLBACKS {
                 return self.fail(PeerFault::Refused("its offers crossed ours too often".into()), out);
             }
         }
+        let answer = self.promise_what_is_sent(now, &answer, &remote, out);
         self.take_remote(now, remote, out);
         if self.rtc.is_some() {
             self.describe(now, &answer, Signal::Answer { sdp: answer.clone() }, out);
@@ -202,6 +209,7 @@ impl Peer {
             return;
         }
         self.channels.answered();
+        self.tracks.answered(self.rtc.as_deref(), &remote.sections, out);
         self.take_remote(now, remote, out);
     }
 
@@ -249,6 +257,7 @@ impl Peer {
             self.negotiation.remote_candidates = 0;
         }
         self.channels.remote_limit(remote.message_bytes);
+        self.tracks.take_sections(self.rtc.as_deref(), &remote.sections, out);
         self.negotiation.remote = Some(remote);
         self.recovery.heard(now);
         for candidate in std::mem::take(&mut self.negotiation.early) {

@@ -3,9 +3,11 @@
 use std::net::IpAddr;
 
 use str0m::Candidate;
+use str0m::media::Mid;
 use str0m::net::Protocol;
 
 use crate::limits;
+use crate::media::Kind;
 
 /// What a description without `a=max-message-size` stands for (RFC 8841, 6.1).
 const DEFAULT_MESSAGE_BYTES: usize = 64 * 1024;
@@ -20,17 +22,35 @@ pub(super) struct Description {
     pub ufrag: String,
     /// The certificate's fingerprint, normalised: `sha-256 AB:CD:…`.
     pub fingerprint: String,
-    /// The first media section's `a=mid`.
+    /// The `a=mid` of the first media section that is used, and its number: all others share its path.
     pub mid: Option<String>,
+    pub index: u16,
     /// The longest message that this side takes, in bytes.
     pub message_bytes: usize,
+    /// Its media sections of sound and picture.
+    pub sections: Vec<Section>,
+}
+
+/// One media section of sound or picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Section {
+    /// Its name.
+    pub mid: Mid,
+    /// What it carries.
+    pub kind: Kind,
+    /// Not used, or not any more: its port is 0 (RFC 9429, 5.3.1).
+    pub rejected: bool,
+    /// The names of its encodings, for a person.
+    pub codecs: Vec<String>,
+    /// Whether it wants in-band error correction (RFC 7587, 6.1).
+    pub fec: bool,
 }
 
 /// Reads a description.
 ///
 /// # Errors
 /// A clause for a person: no ICE user fragment, or no usable fingerprint (RFC 8122; SHA-1 does not count), or
-/// several different ones.
+/// several different ones; or more than [`limits::MEDIA_SECTIONS`].
 pub(super) fn read(sdp: &str) -> Result<Description, String> {
     let value = |name: &str| sdp.lines().find_map(|line| line.trim_end().strip_prefix(name)).map(str::to_owned);
     let ufrag = value("a=ice-ufrag:").ok_or("the description has no a=ice-ufrag")?;
@@ -44,7 +64,73 @@ pub(super) fn read(sdp: &str) -> Result<Description, String> {
         Some(bytes) => bytes,
         None => DEFAULT_MESSAGE_BYTES,
     };
-    Ok(Description { ufrag, fingerprint, mid: value("a=mid:"), message_bytes })
+    let sections: Vec<&str> = sections(sdp).collect();
+    if sections.len() > limits::MEDIA_SECTIONS {
+        return Err(format!(
+            "the description has {} media sections; {} is the most",
+            sections.len(),
+            limits::MEDIA_SECTIONS
+        ));
+    }
+    let first = sections.iter().position(|text| !is_rejected(text)).unwrap_or(0);
+    let mid = sections.get(first).and_then(|text| attributes(text, "a=mid:").next()).map(str::to_owned);
+    let index = u16::try_from(first).unwrap_or(0);
+    let sections = sections.into_iter().filter_map(section).collect();
+    Ok(Description { ufrag, fingerprint, mid, index, message_bytes, sections })
+}
+
+/// The media sections, each from its `m=` line on.
+fn sections(sdp: &str) -> impl Iterator<Item = &str> {
+    let starts: Vec<usize> = (sdp.match_indices("m=").map(|(at, _)| at))
+        .filter(|at| *at == 0 || sdp.as_bytes().get(at - 1) == Some(&b'\n'))
+        .collect();
+    let ends: Vec<usize> = starts.iter().skip(1).copied().chain([sdp.len()]).collect();
+    starts.into_iter().zip(ends).filter_map(|(from, to)| sdp.get(from..to))
+}
+
+/// Reads one media section, if it is one of sound or picture that has a name.
+fn section(text: &str) -> Option<Section> {
+    let word = text.strip_prefix("m=")?.split(' ').next();
+    let kind = [Kind::Audio, Kind::Video].into_iter().find(|kind| Some(kind.name()) == word)?;
+    let mid = Mid::from(attributes(text, "a=mid:").next()?);
+    let mut codecs = Vec::new();
+    for name in attributes(text, "a=rtpmap:").filter_map(|map| map.split_once(' ')?.1.split('/').next()) {
+        let is_codec = !["rtx", "red", "ulpfec", "flexfec-03", "telephone-event", "CN"].contains(&name);
+        if is_codec && !codecs.iter().any(|known| known == name) {
+            codecs.push(name.to_owned());
+        }
+    }
+    let fec = attributes(text, "a=fmtp:").any(|parameters| parameters.contains("useinbandfec=1"));
+    Some(Section { mid, kind, rejected: is_rejected(text), codecs, fec })
+}
+
+/// What follows a name, on each line of a section that begins with it.
+fn attributes<'a>(section: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
+    section.lines().filter_map(move |line| line.trim_end().strip_prefix(name))
+}
+
+/// Whether a section is not used: its port is 0, without the promise to be bundled (RFC 9143, 6).
+fn is_rejected(section: &str) -> bool {
+    section.split(' ').nth(1) == Some("0") && attributes(section, "a=bundle-only").next().is_none()
+}
+
+/// A description of ours that does not promise to send in these sections.
+pub(super) fn without_sending(sdp: &str, silent: &[Mid]) -> String {
+    // The sections reach from the first one's start to the end.
+    let head = sdp.len() - sections(sdp).map(str::len).sum::<usize>();
+    let mut text = sdp.get(..head).unwrap_or_default().to_owned();
+    for part in sections(sdp) {
+        let is_silent = section(part).is_some_and(|section| silent.contains(&section.mid));
+        for line in part.split_inclusive('\n') {
+            match line.trim_end() {
+                "a=sendrecv" if is_silent => text.push_str("a=recvonly\r\n"),
+                "a=sendonly" if is_silent => text.push_str("a=inactive\r\n"),
+                line if is_silent && (line.starts_with("a=ssrc") || line.starts_with("a=msid:")) => {}
+                _ => text.push_str(line),
+            }
+        }
+    }
+    text
 }
 
 /// The value of an `a=fingerprint` in one spelling, if it is made with SHA-256.
@@ -53,7 +139,8 @@ fn sha256(value: &str) -> Option<String> {
     hash.eq_ignore_ascii_case("sha-256").then(|| format!("sha-256 {}", bytes.trim().to_ascii_uppercase()))
 }
 
-/// A remote description without the candidates that cannot be used; each one left out is told by a note.
+/// A remote description without the candidates that cannot be used; each one left out is told by a note. Without
+/// simulcast (RFC 8853) too: of several encodings of one picture we take one, and whoever offered more then sends one.
 pub(super) fn without_unusable(sdp: &str, mut note: impl FnMut(String)) -> String {
     let mut kept = String::with_capacity(sdp.len());
     let mut candidates = 0;
@@ -68,7 +155,9 @@ pub(super) fn without_unusable(sdp: &str, mut note: impl FnMut(String)) -> Strin
                 continue;
             }
         }
-        kept.push_str(line);
+        if !line.starts_with("a=simulcast:") && !line.starts_with("a=rid:") {
+            kept.push_str(line);
+        }
     }
     if candidates > limits::EARLY_SIGNALS {
         note(format!("all but {} of the {candidates} candidates of a description", limits::EARLY_SIGNALS));
@@ -123,9 +212,41 @@ mod tests {
     fn reads_a_browsers_offer() {
         let read = read(CHROMIUM).unwrap();
         assert_eq!(read.ufrag, "VEZr");
-        assert_eq!(read.mid.as_deref(), Some("0"));
+        assert_eq!((read.mid.as_deref(), read.index), (Some("0"), 0));
         assert_eq!(read.message_bytes, 262_144);
         assert!(read.fingerprint.starts_with("sha-256 0B:D6:57"));
+    }
+
+    #[test]
+    fn reads_what_a_browser_wants_to_send() {
+        let read = read(CHROMIUM).unwrap();
+        let [audio, video] = &read.sections[..] else { panic!("{:?}", read.sections) };
+        assert_eq!((audio.mid, audio.kind, audio.rejected), (Mid::from("0"), Kind::Audio, false));
+        assert_eq!((video.mid, video.kind, video.rejected), (Mid::from("1"), Kind::Video, false));
+        assert_eq!(audio.codecs, ["opus", "G722", "PCMU", "PCMA"]);
+        assert!(audio.fec && !video.fec);
+        assert_eq!(video.codecs, ["VP8", "H264", "AV1", "VP9"]);
+
+        let without_sound = CHROMIUM.replace("m=audio 54782", "m=audio 0");
+        let read = super::read(&without_sound).unwrap();
+        assert!(read.sections[0].rejected && !read.sections[1].rejected);
+        assert_eq!((read.mid.as_deref(), read.index), (Some("1"), 1));
+    }
+
+    #[test]
+    fn a_section_without_sending_only_receives() {
+        let silent = without_sending(CHROMIUM, &[Mid::from("1")]);
+        let parts: Vec<&str> = sections(&silent).collect();
+        assert!(parts[0].contains("a=sendrecv") && parts[0].contains("a=ssrc:"));
+        assert!(parts[1].contains("a=recvonly") && !parts[1].contains("a=ssrc") && !parts[1].contains("a=msid"));
+        assert_eq!(without_sending(CHROMIUM, &[]), CHROMIUM);
+        assert!(silent.starts_with(CHROMIUM.split("m=").next().unwrap()));
+    }
+
+    #[test]
+    fn a_description_of_countless_sections_is_refused() {
+        let many = CHROMIUM.to_owned() + &"m=audio 0 UDP/TLS/RTP/SAVPF 0\r\n".repeat(limits::MEDIA_SECTIONS);
+        assert!(read(&many).unwrap_err().contains("media sections"));
     }
 
     #[test]

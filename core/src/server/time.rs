@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::ask::Asked;
 use super::conn::{Conn, Stage};
 use super::{Server, ServerNotice, Timer};
 use crate::limits::PAUSE;
@@ -14,8 +15,7 @@ impl Server {
         while let Some(timer) = self.deadlines.pop_due(self.now) {
             match timer {
                 Timer::Grace => {
-                    let mut fx = Vec::new();
-                    self.hub.timeout(self.now, &mut fx);
+                    let fx = self.ask(Asked::Timeout);
                     self.carry_out(fx);
                 }
                 Timer::Drain => self.drained(),
@@ -47,7 +47,7 @@ impl Server {
         // And a little more, so that the driver can read it before the first deadline.
         let by = late + PAUSE;
         self.deadlines.put_off(by);
-        self.hub.put_off(by);
+        self.ask(Asked::PutOff(by));
         for socket in self.conns.values_mut().filter_map(Conn::socket_mut) {
             socket.last_heard += by;
             socket.last_progress += by;

@@ -9,12 +9,13 @@
 //! - I7: in the end all who have a path are connected and hear each other.
 //! - I9: connections accepted are those closed and those there are.
 //!
-//! I8 is about files, which agents do not send. A [`Mutation`] falsifies what is seen: each invariant must be able to
-//! fail.
+//! I8 is about files, which agents do not send. Besides, the hub tells what its model tells, and nothing is logged as an
+//! error. A [`Mutation`] falsifies what is seen: each of these must be able to fail.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use enishi_core::agent::AgentNotice;
@@ -26,12 +27,14 @@ use enishi_core::peer::PeerState;
 
 use enishi_core::signal::{Name, Payload};
 
+use crate::hub_model::Follower;
 use crate::sim::heard;
+use crate::sim::mutation::{Falsifier, Mutation};
 use crate::sim::plan::{Member, Plan, room_name};
-use crate::world::{Who, World};
+use crate::world::{HubTold, Who, World};
 
 /// Steps at one moment, above which nothing but a busy loop explains them.
-const STEPS_AT_ONCE: u32 = 50_000;
+const STEPS_AT_ONCE: u32 = 10_000;
 
 /// The server's counters are compared every so many steps, and after every operation.
 const COUNT_EVERY: u64 = 32;
@@ -55,63 +58,20 @@ impl fmt::Display for Violation {
     }
 }
 
-/// A falsification of what is seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mutation {
-    /// A message is lost (I1).
-    Lose,
-    /// A message comes twice (I1).
-    Repeat,
-    /// Two messages change places (I1).
-    Swap,
-    /// What is said in one room is heard in another (I2).
-    Leak,
-    /// A message is said to be from somebody else (I3).
-    Spoof,
-    /// An agent that is gone stays in rosters (I4).
-    Ghost,
-    /// An agent is told of nobody in its rooms (I4).
-    Forget,
-    /// More waits for a client than may (I5).
-    Hoard,
-    /// A deadline comes again at once (I6).
-    Hurry,
-    /// Nobody is ever connected (I7).
-    Deafen,
-    /// A closed connection is not counted (I9).
-    Miscount,
-    /// Something panics.
-    Panic,
-}
-
-impl Mutation {
-    /// All of them, each with the invariant that must notice it.
-    pub const ALL: [(Mutation, &'static str); 12] = [
-        (Mutation::Lose, "I1"),
-        (Mutation::Repeat, "I1"),
-        (Mutation::Swap, "I1"),
-        (Mutation::Leak, "I2"),
-        (Mutation::Spoof, "I3"),
-        (Mutation::Ghost, "I4"),
-        (Mutation::Forget, "I4"),
-        (Mutation::Hoard, "I5"),
-        (Mutation::Hurry, "I6"),
-        (Mutation::Deafen, "I7"),
-        (Mutation::Miscount, "I9"),
-        (Mutation::Panic, "no panic"),
-    ];
-}
-
 /// A notice: when, whose, what.
-type Told = (Duration, usize, AgentNotice);
+pub(super) type Told = (Duration, usize, AgentNotice);
 
 /// What was seen in a step.
-struct Seen<'a> {
-    now: Instant,
-    told: Cow<'a, [Told]>,
-    progress: Option<(Who, Deadline)>,
-    stats: Option<(ServerStats, &'a Limits)>,
-    ids: Vec<Name>,
+pub(super) struct Seen<'a> {
+    pub(super) now: Instant,
+    pub(super) told: Cow<'a, [Told]>,
+    /// What hubs did: when, the how-manieth since the beginning, what.
+    pub(super) hub: Cow<'a, [HubTold]>,
+    pub(super) progress: Option<(Who, Deadline)>,
+    pub(super) stats: Option<(ServerStats, &'a Limits)>,
+    pub(super) ids: Vec<Name>,
+    /// The how-manieth server runs.
+    server: u32,
 }
 
 /// An agent, as it should be and as it tells that it is.
@@ -129,11 +89,11 @@ struct Known {
     sent: u64,
     first_room: Option<String>,
     wants: BTreeSet<String>,
-    /// Whether it is of the room mesh and changed its room: what it is told of the old one, it takes for the new one.
-    moved: bool,
     /// Rooms that it left.
     left: BTreeSet<String>,
     registered: bool,
+    /// Whether its server is lost to it.
+    lost: bool,
     rosters: BTreeMap<String, BTreeSet<String>>,
     peers: BTreeMap<String, PeerState>,
     connecting: BTreeMap<String, Duration>,
@@ -152,11 +112,13 @@ pub struct Judge {
     pub checks: u64,
     /// From "connecting" to "connected", for each connection.
     pub connects: Vec<Duration>,
-    mutation: Option<Mutation>,
-    mutated: bool,
-    /// What a mutation keeps back.
-    kept: Option<Told>,
-    seen: usize,
+    falsifier: Falsifier,
+    /// What is logged as an error.
+    errors: Receiver<String>,
+    /// How many notices were seen, and how many steps of hubs.
+    seen: (usize, usize),
+    /// The model beside the how-manieth hub.
+    hub: Option<(u32, Follower)>,
     agents: Vec<Known>,
     /// Who ever entered a room.
     entered: BTreeMap<String, BTreeSet<String>>,
@@ -171,16 +133,16 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// One that has seen nothing.
-    pub fn new(mutation: Option<Mutation>) -> Self {
+    /// One that has seen nothing. `errors` is what is logged as such.
+    pub fn new(mutation: Option<Mutation>, errors: Receiver<String>) -> Self {
         Judge {
             op: 0,
             checks: 0,
             connects: Vec::new(),
-            mutation,
-            mutated: false,
-            kept: None,
-            seen: 0,
+            falsifier: Falsifier::new(mutation),
+            errors,
+            seen: (0, 0),
+            hub: None,
             agents: Vec::new(),
             entered: BTreeMap::new(),
             last: BTreeMap::new(),
@@ -216,12 +178,11 @@ impl Judge {
     /// An agent is to enter a room; whether it can.
     pub fn joins(&mut self, agent: usize, room: &str) -> bool {
         let known = &mut self.agents[agent];
-        // An agent of the room mesh does not change its room without a server.
-        if !known.is_citizen || known.gone || known.is_mesh && !known.registered {
+        // Without a server it would say that it cannot.
+        if !known.is_citizen || known.gone || known.lost || known.is_mesh && !known.registered {
             return false;
         }
         if known.is_mesh {
-            known.moved |= !known.wants.contains(room);
             known.wants.clear();
             known.rosters.retain(|other, _| other == room);
         }
@@ -304,19 +265,24 @@ impl Judge {
         let counts = self.checks.is_multiple_of(COUNT_EVERY);
         let mut seen = Seen {
             now: world.now,
-            told: Cow::Borrowed(&world.notices[self.seen..]),
+            told: Cow::Borrowed(&world.notices[self.seen.0..]),
+            hub: Cow::Borrowed(world.hub_steps.as_ref().map_or(&[], |steps| &steps[self.seen.1..])),
             progress: world.progress,
             stats: world.server().filter(|_| counts).map(|server| (server.stats(), world.limits())),
             ids: if counts { world.ids() } else { Vec::new() },
+            server: world.servers(),
         };
-        self.seen = world.notices.len();
-        if let Some(mutation) = self.mutation {
-            self.falsify(mutation, &mut seen);
-        }
+        self.seen = (self.seen.0 + seen.told.len(), self.seen.1 + seen.hub.len());
+        self.falsifier.falsify(&mut seen);
         let mut ended = Vec::new();
         let (op, at) = (self.op, world.elapsed());
         let violation = |(invariant, what)| Violation { invariant, what, op, at };
-        self.check_time(&seen).and_then(|()| check_server(&seen)).map_err(violation)?;
+        self.check_time(&seen).map_err(violation)?;
+        check_server(&seen).map_err(violation)?;
+        self.check_hub(&seen, world.limits()).map_err(violation)?;
+        if let Ok(line) = self.errors.try_recv() {
+            return Err(violation(("nothing is logged as an error", line)));
+        }
         for (at, agent, notice) in seen.told.iter() {
             let op = self.op;
             self.take(*at, *agent, notice).map_err(|(invariant, what)| Violation { invariant, what, op, at: *at })?;
@@ -343,13 +309,38 @@ impl Judge {
         }
     }
 
+    /// Beside each hub goes a model, and is asked the same.
+    fn check_hub(&mut self, seen: &Seen<'_>, limits: &Limits) -> Result<(), Wrong> {
+        for (now, number, step) in seen.hub.iter() {
+            let follower = match &mut self.hub {
+                Some((known, follower)) if known == number => follower,
+                other => &mut other.insert((*number, Follower::new(limits.clone()))).1,
+            };
+            let differs = |what| ("the hub tells what its model tells", what);
+            follower.follow(*now, step).map_err(differs)?;
+        }
+        if seen.stats.is_none() {
+            return Ok(());
+        }
+        let follower = self.hub.as_ref().filter(|(number, _)| *number == seen.server);
+        let names = follower.map_or_else(Vec::new, |(_, follower)| follower.names());
+        if names == seen.ids {
+            return Ok(());
+        }
+        Err(("the hub knows whom its model knows", format!("{names:?}, but there are {:?}", seen.ids)))
+    }
+
     fn take(&mut self, at: Duration, agent: usize, notice: &AgentNotice) -> Result<(), Wrong> {
         if let Some((from, text, relayed)) = heard(notice) {
             return self.take_text(agent, from.as_str(), text, relayed);
         }
         match notice {
-            AgentNotice::Registered { .. } => self.agents[agent].registered = true,
-            AgentNotice::SignalingLost { .. } => self.agents[agent].registered = false,
+            AgentNotice::Registered { .. } => {
+                (self.agents[agent].registered, self.agents[agent].lost) = (true, false);
+            }
+            AgentNotice::SignalingLost { .. } => {
+                (self.agents[agent].registered, self.agents[agent].lost) = (false, true);
+            }
             AgentNotice::Roster { room, members } => {
                 let members: BTreeSet<String> = members.iter().map(|name| name.as_str().to_owned()).collect();
                 self.check_members(agent, room.as_str(), &members)?;
@@ -370,9 +361,7 @@ impl Judge {
             }
             AgentNotice::Peer { id, state } => self.take_state(at, agent, id.as_str(), *state),
             AgentNotice::ChannelOpened { id, .. } => {
-                // A second one means that the connection is another one now, which the agent tells in no other way.
-                let is_first = self.agents[agent].open.insert(id.as_str().to_owned());
-                self.part_unless(is_first, agent, id.as_str());
+                self.agents[agent].open.insert(id.as_str().to_owned());
             }
             AgentNotice::PeerFailed { id, .. } | AgentNotice::ChannelClosed { id, .. } => {
                 self.agents[agent].open.remove(id.as_str());
@@ -475,7 +464,7 @@ impl Judge {
                 let mates = here.iter().filter(|(other, mate)| other != index && mate.wants.contains(room));
                 let wanted: BTreeSet<String> = mates.map(|(_, mate)| mate.name.clone()).collect();
                 let roster = known.rosters.get(room);
-                if roster != Some(&wanted) && !known.moved {
+                if roster != Some(&wanted) {
                     return Some(format!("I4: agent {index} has {roster:?} in {room}, not {wanted:?}"));
                 }
             }
@@ -502,7 +491,7 @@ impl Judge {
     /// The first invariant that does not hold.
     pub fn settle(&mut self, world: &World) -> Result<(), Violation> {
         self.checks += 1;
-        if self.mutation == Some(Mutation::Panic) {
+        if self.falsifier.mutation == Some(Mutation::Panic) {
             panic!("as the mutation wants");
         }
         for (pair, accepted) in &self.accepted {
@@ -543,71 +532,9 @@ impl Judge {
         }
     }
 
-    fn part_unless(&mut self, is_first: bool, agent: usize, name: &str) {
-        if !is_first {
-            self.part_from(agent, name);
-        }
-    }
-
     fn part(&mut self, one: usize, other: usize) {
         self.parted.insert((one, other));
         self.parted.insert((other, one));
-    }
-
-    fn falsify(&mut self, mutation: Mutation, seen: &mut Seen<'_>) {
-        let is_message = |told: &Told| matches!(heard(&told.2), Some((_, text, _)) if text.starts_with("m/"));
-        let told = seen.told.to_mut();
-        let at = told.iter().position(is_message);
-        match (mutation, at) {
-            (Mutation::Lose, Some(at)) if !self.mutated => {
-                told.remove(at);
-                self.mutated = true;
-            }
-            (Mutation::Repeat, Some(at)) => told.insert(at, told[at].clone()),
-            (Mutation::Swap, Some(at)) => {
-                if let Some(kept) = self.kept.take() {
-                    told.insert(at + 1, kept);
-                } else {
-                    self.kept = Some(told.remove(at));
-                }
-            }
-            (Mutation::Leak, Some(at)) => {
-                if let AgentNotice::Message { payload, .. } = &mut told[at].2 {
-                    *payload = Payload::Text("room/r9/x0".to_owned());
-                }
-            }
-            (Mutation::Spoof, Some(at)) => {
-                if let AgentNotice::Message { id, .. } = &mut told[at].2 {
-                    *id = "mallory".into();
-                }
-            }
-            (Mutation::Ghost, _) => {
-                told.retain(|(_, _, notice)| !matches!(notice, AgentNotice::Presence { here: false, .. }));
-            }
-            (Mutation::Forget, _) => {
-                told.retain(|(_, _, n)| !matches!(n, AgentNotice::Presence { .. } | AgentNotice::Roster { .. }));
-            }
-            (Mutation::Hoard, _) => {
-                if let Some((stats, limits)) = &mut seen.stats {
-                    stats.deepest_queue_bytes = limits.outbox_hard_bytes as u64 + 1;
-                }
-            }
-            (Mutation::Hurry, _) => {
-                if let Some((_, deadline)) = &mut seen.progress {
-                    deadline.at = seen.now;
-                }
-            }
-            (Mutation::Deafen, _) => {
-                let connected = |n: &AgentNotice| matches!(n, AgentNotice::Peer { state: PeerState::Connected, .. });
-                told.retain(|(_, _, notice)| !connected(notice));
-            }
-            (Mutation::Miscount, _) => {
-                if let Some((stats, _)) = &mut seen.stats {
-                    stats.closed += 1;
-                }
-            }
-            _ => {}
-        }
     }
 }
 

@@ -293,8 +293,8 @@ fn op(cursor: &mut Cursor<'_>, weights: &[u32; KINDS], cast: u8, strangers: bool
         22 => Op::Weather(cursor.byte(), cursor.weather()),
         23 => Op::Part(cursor.byte(), cursor.byte(), cursor.byte() & 1 == 0),
         24 => Op::CutOff(cursor.byte(), cursor.byte() & 1 == 0),
-        // Two that roam at once never find each other: nobody tells them their new addresses.
-        _ if nats => Op::Roam(0),
+        // Without a STUN server nobody can learn the address of somebody who moved.
+        _ if nats => Op::Roam(cursor.byte()),
         _ => Op::Resume,
     }
 }

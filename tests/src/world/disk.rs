@@ -28,6 +28,8 @@ pub struct Disk {
 /// Something that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
+    /// When it was there, since the beginning.
+    pub time: Duration,
     /// To which file.
     pub path: String,
     /// Where.
@@ -113,10 +115,12 @@ impl World {
     }
 
     pub(super) fn write_file(&mut self, agent: usize, op: FileOp, path: String, at: WriteAt, bytes: &[u8]) {
+        let elapsed = self.elapsed();
         let disk = self.disk(agent);
         disk.begin(op, &path);
         let result = disk.write(&path, at, bytes);
-        disk.written.push(Written { path, at, bytes: bytes.to_vec() });
+        let time = elapsed + disk.delay;
+        disk.written.push(Written { time, path, at, bytes: bytes.to_vec() });
         self.answer_for_disk(agent, Input::FileWritten { op, result });
     }
 

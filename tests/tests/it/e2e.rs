@@ -214,9 +214,12 @@ fn every_endpoint_answers() {
         assert_eq!(get("/livez").status, 200);
         assert_eq!(get("/readyz").status, 200);
 
-        let page = get("/");
-        assert_eq!(page.status, 200);
-        assert!(page.header("content-type").starts_with("text/html"), "{page:?}");
+        for path in ["/", "/endpoints"] {
+            let page = get(path);
+            assert_eq!(page.status, 200);
+            assert!(page.header("content-type").starts_with("text/html"), "{page:?}");
+        }
+        let page = get("/endpoints");
         for endpoint in ["/ws", "/livez", "/readyz", "/stats", "/metrics", "/ice"] {
             assert!(page.body.contains(endpoint), "{endpoint} is not on the page: {page:?}");
         }

@@ -4,6 +4,7 @@
 #![allow(clippy::duplicate_mod)]
 
 mod agents;
+mod browser_library;
 mod conformance;
 mod coturn;
 mod crossing;
@@ -15,6 +16,7 @@ mod journal;
 mod limits;
 mod network;
 mod ports;
+mod recording;
 mod relays;
 mod rooms;
 mod sim;

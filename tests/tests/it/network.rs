@@ -111,18 +111,32 @@ fn nats_are_crossed_where_that_is_possible() {
     }
 }
 
+/// One end of a connection, the other, or both at once are elsewhere all of a sudden.
 #[test]
 fn who_roams_is_found_again() {
-    let (mut world, open) = behind([Some(Behaviour::HOME), None], false);
-    assert!(open);
-    let host = world.host(0);
-    world.net.roam(host, [203, 0, 113, 77].into());
-    world.hurt(Who::Agent(0), WireFault::Vanish);
-    world.run(SECOND);
-    world.say(0, "from elsewhere");
-    world.say(1, "to elsewhere");
-    let heard = |world: &World| world.texts(0) == ["to elsewhere"] && world.texts(1) == ["from elsewhere"];
-    world.until(SECOND * 100, "both hear", heard);
+    for (roamers, nats) in [
+        (&[0][..], [Some(Behaviour::HOME), None]),
+        (&[1], [Some(Behaviour::HOME), None]),
+        (&[0, 1], [Some(Behaviour::HOME), None]),
+        (&[0, 1], [None, None]),
+        (&[0, 1], [Some(Behaviour::HOME), Some(Behaviour::HOME)]),
+    ] {
+        let (mut world, open) = behind(nats, false);
+        assert!(open);
+        for &agent in roamers {
+            let host = world.host(agent);
+            world.net.roam(host, [203, 0, 113, 77 + agent as u8].into());
+            world.hurt(Who::Agent(agent), WireFault::Vanish);
+        }
+        // Where the connection had to be made anew, what was said meanwhile is lost, and both know.
+        let heard = (0..20).any(|_| {
+            world.say(0, "from elsewhere");
+            world.say(1, "to elsewhere");
+            world.run(SECOND * 5);
+            [0, 1].iter().all(|agent| !world.texts(*agent).is_empty())
+        });
+        assert!(heard, "{roamers:?} behind {nats:?} are not heard or do not hear\n{}", world.story());
+    }
 }
 
 #[test]

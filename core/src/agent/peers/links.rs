@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use super::tracks::Tracks;
 use super::{Peers, PeersEffect, Remote, SHORTEST_SLEEP, Timer, detail, fail, lost_messages};
 use crate::agent::AgentNotice;
 use crate::agent::channels::Channels;
@@ -58,6 +59,7 @@ impl Peers {
             peer: self.new_peer(now, name),
             state: PeerState::Connecting,
             channels: Channels::default(),
+            tracks: Tracks::default(),
             ours,
             unanswered: Vec::new(),
             absent: false,
@@ -68,11 +70,14 @@ impl Peers {
             restarted: None,
             closing: false,
             gone: false,
+            renew: None,
             again: false,
         };
         self.remotes.insert(name.clone(), remote);
+        self.timers.clear(&Timer::Mate(name.clone()));
         let connecting = AgentNotice::Peer { id: name.clone(), state: PeerState::Connecting };
         out.push(PeersEffect::Notice(connecting));
+        self.add_tracks(now, name);
         self.gather(now, name, out);
         true
     }
@@ -118,7 +123,18 @@ impl Peers {
                 self.offer_again(now, from, out);
             }
         }
+        if self.shut.get(from) == Some(&true) {
+            self.shut.remove(from);
+        }
         self.remotes.contains_key(from) || self.create(now, from, false, out)
+    }
+
+    /// They answered with another connection than the one that we have: they had given that one up, and so must we.
+    pub(super) fn begin_anew(&mut self, now: Instant, name: &Name, out: &mut Vec<PeersEffect>) {
+        self.close_one(now, name);
+        self.settle(now, out);
+        self.forget(now, name, out);
+        self.meet(now, std::slice::from_ref(name), out);
     }
 
     /// Says the unanswered offer again, and what followed it.
@@ -189,12 +205,15 @@ impl Peers {
             PeerEffect::State(PeerState::Closed) => return self.forget(now, name, out),
             PeerEffect::State(state) => {
                 remote.state = state;
-                remote.absence_told |= state == PeerState::Connected;
+                let connected = state == PeerState::Connected;
+                remote.absence_told |= connected;
                 match (state, remote.gone) {
+                    (PeerState::Connected, _) => self.met(now, name),
                     (PeerState::Disconnected, true) => self.close_one(now, name),
                     (PeerState::Disconnected, false) => self.doubt_relay(now, name, out),
                     _ => {}
                 }
+                self.listeners_changed(name, out);
                 AgentNotice::Peer { id, state }
             }
             PeerEffect::Failed(PeerFault::NoPath) if !remote.unanswered.is_empty() => {
@@ -212,12 +231,29 @@ impl Peers {
                 let Some(channel) = remote.channels.get_mut(channel) else { return };
                 AgentNotice::Message { id, label: channel.spec.label.clone(), payload }
             }
-            PeerEffect::ChannelClosed { .. } if remote.again => return, // it is opened anew
+            // It is opened anew, and what waits on it goes on waiting. But what was accepted may be lost.
+            PeerEffect::ChannelClosed { channel } if remote.again => {
+                let Some(channel) = remote.channels.get_mut(channel) else { return };
+                if !std::mem::take(&mut channel.open) {
+                    return;
+                }
+                AgentNotice::ChannelClosed { id, label: channel.spec.label.clone() }
+            }
             PeerEffect::ChannelClosed { channel } => {
                 let Some(channel) = remote.channels.remove(channel) else { return };
                 let label = channel.spec.label;
                 lost_messages(&id, channel.queue.len(), out);
                 AgentNotice::ChannelClosed { id, label }
+            }
+            effect @ (PeerEffect::TrackReady { .. }
+            | PeerEffect::TrackRefused { .. }
+            | PeerEffect::TrackAdded { .. }
+            | PeerEffect::TrackRemoved { .. }
+            | PeerEffect::Frame { .. }
+            | PeerEffect::KeyFrameWanted { .. }
+            | PeerEffect::Bandwidth(_)) => {
+                let effect = self.media(name, effect);
+                return out.extend(effect.map(|effect| PeersEffect::Media { from: id, effect }));
             }
             PeerEffect::Transmit { .. } | PeerEffect::Signal(_) | PeerEffect::Skipped(_) => return,
         };
@@ -229,9 +265,14 @@ impl Peers {
         let peer = self.new_peer(now, name);
         let Some(remote) = self.remotes.get_mut(name) else { return };
         remote.peer = peer;
+        if remote.state != PeerState::Connecting {
+            let connecting = AgentNotice::Peer { id: name.clone(), state: PeerState::Connecting };
+            out.push(PeersEffect::Notice(connecting));
+        }
         (remote.state, remote.again) = (PeerState::Connecting, false);
         remote.unanswered.clear();
         let before = std::mem::take(&mut remote.channels).into_all();
+        self.add_tracks(now, name);
         self.gather(now, name, out);
         for channel in before {
             self.add_channel(now, name, channel.spec.clone());
@@ -243,15 +284,23 @@ impl Peers {
     }
 
     pub(super) fn forget(&mut self, now: Instant, name: &Name, out: &mut Vec<PeersEffect>) {
-        let Some(remote) = self.remotes.remove(name) else { return };
+        let Some(mut remote) = self.remotes.remove(name) else { return };
         self.timers.clear(&Timer::Connection(name.clone()));
         self.timers.clear(&Timer::Offer(name.clone()));
         self.routes.retain(|_, of| of != name);
         self.held.retain(|(to, _)| to != name);
         lost_messages(name, remote.channels.waiting(), out);
+        for channel in std::mem::take(&mut remote.channels).into_all().into_iter().filter(|channel| channel.open) {
+            let closed = AgentNotice::ChannelClosed { id: name.clone(), label: channel.spec.label };
+            out.push(PeersEffect::Notice(closed));
+        }
+        self.listeners_changed(name, out);
         out.push(PeersEffect::Notice(AgentNotice::Peer { id: name.clone(), state: PeerState::Closed }));
         if self.remotes.is_empty() {
             self.release_relays(now, out);
+        }
+        if remote.renew.is_some_and(|until| now <= until) && !remote.closing {
+            self.missed(now, name, true);
         }
     }
 }

@@ -7,13 +7,14 @@ use crate::agent::*;
 use crate::dialect::{Codec, Context, Door, Heard, Said};
 use crate::ids::Ids;
 use crate::limits::Limits;
-use crate::machine::{CloseReason, ConnId, Frame};
+use crate::machine::{CloseReason, ConnId, FileError, Frame};
 
 pub(super) const SIGNALING_DELAY: Duration = Duration::from_millis(5);
 /// The STUN server of this world.
 pub(super) const STUN: &str = "198.51.100.1:3478";
 
 pub(super) const PATH_DELAY: Duration = Duration::from_millis(10);
+const DISK_DELAY: Duration = Duration::from_millis(2);
 
 /// What is on its way.
 pub(super) enum Packet {
@@ -35,6 +36,14 @@ pub(super) struct World {
     pub(super) notices: Vec<(Duration, usize, AgentNotice)>,
     pub(super) dials: Vec<(Duration, usize)>,
     pub(super) closes: Vec<(usize, u16)>,
+    /// Which part of the datagrams is lost.
+    pub(super) loss: f64,
+    rng: fastrand::Rng,
+    /// What the path of each agent carries, in bits per second. More waits up to 300 ms, and then is lost.
+    pub(super) narrow: Option<u64>,
+    /// Until when each path is busy.
+    busy: BTreeMap<usize, Instant>,
+    pub(super) files: BTreeMap<String, Vec<u8>>,
 }
 
 /// A server reduced to what these tests need.
@@ -166,6 +175,11 @@ impl World {
             notices: Vec::new(),
             dials: Vec::new(),
             closes: Vec::new(),
+            loss: 0.0,
+            rng: fastrand::Rng::with_seed(7),
+            narrow: None,
+            busy: BTreeMap::new(),
+            files: BTreeMap::new(),
         }
     }
 
@@ -206,7 +220,16 @@ impl World {
         match output {
             Output::Notice(notice) => self.notices.push((self.now - self.start, index, notice)),
             Output::Datagram { local, remote, bytes } => {
-                self.send(PATH_DELAY, Packet::Datagram { from: local, to: remote, bytes });
+                if self.rng.f64() >= self.loss
+                    && let Some(delay) = self.travel(index, bytes.len())
+                {
+                    self.send(delay, Packet::Datagram { from: local, to: remote, bytes });
+                }
+            }
+            Output::ReadFile { op, path, offset, len } => {
+                let part = |file: &Vec<u8>| file.iter().skip(offset as usize).take(len).copied().collect::<Vec<u8>>();
+                let result = self.files.get(&path).map(|file| part(file).into()).ok_or(FileError::Missing);
+                self.send(DISK_DELAY, Packet::Input(index, Input::FileRead { op, result }));
             }
             Output::Dial { dial, .. } => {
                 self.dials.push((self.now - self.start, index));
@@ -236,6 +259,18 @@ impl World {
             Output::Drop { conn } => drop(self.relay.conns.remove(&conn)),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// How long a datagram takes; `None`: it does not arrive.
+    fn travel(&mut self, index: usize, bytes: usize) -> Option<Duration> {
+        let Some(rate) = self.narrow else { return Some(PATH_DELAY) };
+        let begin = self.busy.get(&index).copied().unwrap_or(self.now).max(self.now);
+        let end = begin + Duration::from_micros(bytes as u64 * 8_000_000 / rate);
+        if end - self.now > Duration::from_millis(300) {
+            return None;
+        }
+        self.busy.insert(index, end);
+        Some(end - self.now + PATH_DELAY)
     }
 
     pub(super) fn step(&mut self) -> bool {
@@ -384,6 +419,8 @@ pub(super) fn config(id: &str, host: SocketAddr) -> AgentConfig {
         crypto: Crypto::default(),
         greet: false,
         chatter: None,
+        media: MediaConfig::default(),
+        record: None,
     }
 }
 

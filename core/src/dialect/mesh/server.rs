@@ -9,7 +9,7 @@ use crate::signal::{Command, Envelope, Event, Letter, Name, Refusal, RoomName, S
 pub struct Server {
     /// The client's name, from its first `join` on.
     name: Option<Name>,
-    /// The room that it is in.
+    /// The room that it asked for last: it is there as soon as the hub heard that.
     room: Option<RoomName>,
 }
 
@@ -42,14 +42,16 @@ impl Server {
         match event {
             Event::Registered { name, .. } => self.name = Some(name.clone()),
             Event::Roster { room, members, .. } => {
-                self.room = Some(room.clone());
+                self.room.get_or_insert_with(|| room.clone());
                 let peers = Some(members.iter().map(Name::as_str).collect());
                 out.push(Said::Frame(Words { peers, ..Words::of("room_peers") }.frame()));
             }
             Event::Joined { name, .. } => {
                 out.push(Said::Frame(Words { peer_id: Some(name.as_str()), ..Words::of("peer_joined") }.frame()));
             }
-            Event::Left { name, .. } if Some(name) == self.name.as_ref() => self.room = None,
+            Event::Left { room, name, .. } if Some(name) == self.name.as_ref() => {
+                self.room = self.room.take().filter(|last| last != room);
+            }
             Event::Left { name, .. } => {
                 out.push(Said::Frame(Words { peer_id: Some(name.as_str()), ..Words::of("peer_left") }.frame()));
             }
@@ -72,7 +74,7 @@ impl Server {
     }
 
     /// Adds what the client asks for. If that cannot be had: why, and whom it was for.
-    fn understand(&self, frame: &Frame, out: &mut Vec<Heard>) -> Result<(), (Refusal, Option<Name>)> {
+    fn understand(&mut self, frame: &Frame, out: &mut Vec<Heard>) -> Result<(), (Refusal, Option<Name>)> {
         let nobody = |refusal| (refusal, None);
         let text = text(frame).ok_or(Refusal::Malformed("this is not UTF-8")).map_err(nobody)?;
         let message = Message::parse(&text).map_err(nobody)?;
@@ -97,7 +99,7 @@ impl Server {
 
     /// A name first, then the room, which is left for another one. Under another name nobody can join: the first one
     /// stays.
-    fn join(&self, message: &Message<'_>, out: &mut Vec<Heard>) -> Result<(), Refusal> {
+    fn join(&mut self, message: &Message<'_>, out: &mut Vec<Heard>) -> Result<(), Refusal> {
         let (name, room) = (message.name("peer_id")?, message.name("room_id")?);
         match &self.name {
             None => {
@@ -110,6 +112,7 @@ impl Server {
         if let Some(old) = self.room.as_ref().filter(|old| **old != room) {
             out.push(Heard::Command(Command::Leave { room: old.clone(), tag: None }));
         }
+        self.room = Some(room.clone());
         out.push(Heard::Command(Command::Join { room, tag: None }));
         Ok(())
     }

@@ -418,3 +418,25 @@ proptest! {
         feed(&Frame::text(chars.into_iter().collect::<String>()));
     }
 }
+
+/// A slow server answers the first request after it heard the second.
+#[test]
+fn who_asks_for_two_rooms_at_once_is_in_the_last_one_only() {
+    let mut world = World::new();
+    let mut server = world.joined("a");
+    let leaves = |heard: Vec<Heard>| {
+        let left = heard.into_iter().filter_map(|heard| match heard {
+            Heard::Command(Command::Leave { room, .. }) => Some(room.as_str().to_owned()),
+            _ => None,
+        });
+        left.collect::<Vec<_>>()
+    };
+    let join = |room: &str| format!(r#"{{"type": "join", "peer_id": "a", "room_id": "{room}"}}"#);
+    assert_eq!(leaves(world.hear(&mut server, &join("s"))), ["r"]);
+    assert_eq!(leaves(world.hear(&mut server, &join("t"))), ["s"]);
+    let place = Place { epoch: 0, seq: 1 };
+    let left = Event::Left { room: "s".into(), place, name: "a".into(), why: Departure::Left };
+    world.say(&mut server, &roster("s", &[]));
+    world.say(&mut server, &left);
+    assert_eq!(leaves(world.hear(&mut server, &join("u"))), ["t"]);
+}
