@@ -40,6 +40,7 @@ use str0m::{Candidate, Input, Rtc, RtcConfig, RtcError};
 
 use self::channels::{Channels, Link};
 pub(crate) use self::drive::contained;
+use self::drive::{has_alert, is_dtls};
 use self::media::Tracks;
 use self::negotiation::Negotiation;
 use self::recovery::{Recovery, Step};
@@ -63,8 +64,6 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 const EARLY_DATAGRAMS: usize = 4;
 const DATAGRAM_BYTES: usize = 2_000;
 
-/// The type of a record of DTLS with an alert (RFC 5246, 6.2.1).
-const ALERT: u8 = 21;
 /// What a path is thought to carry before anything is known of it, in bits per second.
 const FIRST_ESTIMATE: u64 = 1_000_000;
 
@@ -686,25 +685,4 @@ impl Peer {
             out.push(PeerEffect::State(state));
         }
     }
-}
-
-/// Whether a datagram is of DTLS (RFC 7983, section 7).
-fn is_dtls(datagram: &[u8]) -> bool {
-    datagram.first().is_some_and(|kind| (20..64).contains(kind))
-}
-
-/// Whether a datagram has a record of DTLS 1.2 with an alert (RFC 6347, 4.1). There is one kind that is seen here: the
-/// goodbye (RFC 5246, 7.2.1).
-fn has_alert(datagram: &[u8]) -> bool {
-    let mut rest = datagram;
-    while let [kind, header @ ..] = rest
-        && let Some([high, low]) = header.get(10..12)
-    {
-        if *kind == ALERT {
-            return true;
-        }
-        let length = usize::from(u16::from_be_bytes([*high, *low]));
-        rest = header.get(12 + length..).unwrap_or_default();
-    }
-    false
 }

@@ -36,6 +36,9 @@ const SILENCE: &[u8] = &[0xfc, 0xff, 0xfe];
 const BLACK: (u16, u16, [u8; 3]) = (320, 240, [16, 128, 128]);
 const BLACK_EVERY: Duration = Duration::from_secs(1);
 
+/// What is sent is measured for so long: a pattern's loop.
+const MEASURED: Duration = Duration::from_secs(2);
+
 /// A picture that this machine cannot make in time becomes a smaller one. It is tried again after this time, and each time
 /// after twice as long.
 const SLOW: Duration = Duration::from_secs(30);
@@ -124,6 +127,8 @@ struct Adaptation {
     changed: Option<Instant>,
     /// Since when there has been enough for more.
     better_since: Option<Instant>,
+    /// What was sent lately, of this quality.
+    sent: Sent,
     /// How often the machine was too slow, and until when nothing better is tried.
     slow: u32,
     slow_until: Option<Instant>,
@@ -391,6 +396,9 @@ impl Tracks {
         };
         let time = publication.offset + frame.time;
         if let Some(frame) = publication.seen(EncodedFrame { time, ..frame }) {
+            if publication.mute == Mute::Off {
+                publication.adaptation.sent.add(now, &frame);
+            }
             out.push(TracksEffect::Send { kind, frame, due });
         }
         true
@@ -508,6 +516,25 @@ impl Publication {
     }
 }
 
+/// Bits per second, measured over [`MEASURED`] each.
+#[derive(Debug, Default)]
+struct Sent {
+    since: Option<Instant>,
+    bits: u64,
+    rate: Option<u64>,
+}
+
+impl Sent {
+    fn add(&mut self, now: Instant, frame: &EncodedFrame) {
+        let passed = now.saturating_duration_since(*self.since.get_or_insert(now));
+        if passed >= MEASURED {
+            let rate = u128::from(self.bits) * 1_000 / passed.as_millis().max(1);
+            *self = Sent { since: Some(now), bits: 0, rate: u64::try_from(rate).ok() };
+        }
+        self.bits += frame.data.len() as u64 * 8;
+    }
+}
+
 impl Adaptation {
     fn new() -> Self {
         Adaptation {
@@ -515,6 +542,7 @@ impl Adaptation {
             bandwidth: None,
             changed: None,
             better_since: None,
+            sent: Sent::default(),
             slow: 0,
             slow_until: None,
         }
@@ -533,9 +561,13 @@ impl Adaptation {
         self.change(now, lower)
     }
 
-    /// Another quality, if there should be one for so many bits per second.
+    /// Another quality, if there should be one for so many bits per second. A picture may take far less than its source
+    /// says, and while little is sent the estimate is low: so what is sent in fact decides, and what would be in
+    /// proportion.
     fn decide(&mut self, now: Instant, bandwidth: u64, rate: impl Fn(Quality) -> u64) -> Option<Quality> {
         let since_change = self.changed.map(|at| now.saturating_duration_since(at));
+        let (measured, said) = (u128::from(self.sent.rate?), u128::from(rate(self.quality).max(1)));
+        let rate = |quality| u64::try_from(u128::from(rate(quality)) * measured / said).unwrap_or(u64::MAX);
         let fits = Quality::ALL.into_iter().rev().find(|quality| rate(*quality) <= bandwidth).unwrap_or(Quality::Low);
         if fits < self.quality {
             self.better_since = None;
@@ -558,7 +590,7 @@ impl Adaptation {
     }
 
     fn change(&mut self, now: Instant, quality: Quality) -> Option<Quality> {
-        (self.quality, self.changed, self.better_since) = (quality, Some(now), None);
+        (self.quality, self.changed, self.better_since, self.sent) = (quality, Some(now), None, Sent::default());
         Some(quality)
     }
 }

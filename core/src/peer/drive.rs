@@ -7,11 +7,14 @@ use str0m::bwe::BweKind;
 use str0m::net::Transmit;
 use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcError};
 
-use super::{CLOSE_WITHIN, Closing, Peer, PeerEffect, PeerFault, PeerState, is_dtls, media, sdp};
+use super::{CLOSE_WITHIN, Closing, Peer, PeerEffect, PeerFault, PeerState, media, sdp};
 
 /// How often str0m may ask to be called again at once, before it has to wait a little.
 const DRAIN_ROUNDS: usize = 64;
 const DRAIN_PAUSE: Duration = Duration::from_millis(1);
+
+/// The type of a record of DTLS with an alert (RFC 5246, 6.2.1).
+const ALERT: u8 = 21;
 
 impl Peer {
     /// One mutation of str0m at `now`, and then its outputs until it sleeps. `None`: the connection is over, perhaps
@@ -215,4 +218,25 @@ fn to_fault(error: &RtcError) -> PeerFault {
         RtcError::Dtls(error) if error.to_string().contains("timeout") => PeerFault::NoPath,
         error => PeerFault::Refused(sdp::quote(&error.to_string())),
     }
+}
+
+/// Whether a datagram is of DTLS (RFC 7983, section 7).
+pub(super) fn is_dtls(datagram: &[u8]) -> bool {
+    datagram.first().is_some_and(|kind| (20..64).contains(kind))
+}
+
+/// Whether a datagram has a record of DTLS 1.2 with an alert (RFC 6347, 4.1). There is one kind that is seen here: the
+/// goodbye (RFC 5246, 7.2.1).
+pub(super) fn has_alert(datagram: &[u8]) -> bool {
+    let mut rest = datagram;
+    while let [kind, header @ ..] = rest
+        && let Some([high, low]) = header.get(10..12)
+    {
+        if *kind == ALERT {
+            return true;
+        }
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        rest = header.get(12 + length..).unwrap_or_default();
+    }
+    false
 }

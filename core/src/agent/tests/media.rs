@@ -195,7 +195,7 @@ fn a_missing_file_is_one_line_and_a_call_without_it() {
 #[test]
 fn a_narrow_path_gets_a_smaller_picture() {
     let mut world = call(None, Some("pattern:gradient"));
-    world.narrow = Some(300_000);
+    world.narrow = Some(60_000);
     world.run(20 * SECOND);
     let quality = |notice: &AgentNotice| match notice {
         AgentNotice::Media(MediaNotice::Quality { quality, .. }) => Some(*quality),
