@@ -1,7 +1,8 @@
-// The page in headless Chromium, one scenario a run: node page.mjs SCENARIO --url URL --shots FOLDER [--record FOLDER]
+// The page in headless Chromium, one scenario a run: node page.mjs SCENARIO --url URL --shots FOLDER
 //
-// It prints `step …` lines (at least every five seconds while it waits), asks for what it cannot do itself
-// (`ask stop-server`, `ask start-server`, `ask peer ARGUMENTS`, `ask say LINE`, `ask hear TEXT`, `ask end-peer`), reads one
+// It prints `step …` lines (one at least every eight seconds), asks for what it cannot do itself
+// (`ask stop-server`, `ask start-server`, `ask peer ARGUMENTS`, `ask say LINE`, `ask hear TEXT`,
+// `ask end-peer`, `ask probe FILE`, `ask probe-records`), reads one
 // line when that is done, and prints `passed` at the end. When something fails, standard error has what was expected, what
 // each page logged, its diagnostics, and where a screenshot of it is; the exit code is 1.
 import { createHash, randomBytes } from 'node:crypto';
@@ -65,7 +66,7 @@ async function until(what, probe) {
   throw new Error(`not in time: ${what}; last: ${JSON.stringify(last)}`);
 }
 
-/** 160x120, ten frames a second, a block that wanders over a gradient: cheap to encode, and never twice the same. */
+/** 320x240, ten frames a second, a block that wanders over a gradient: cheap to encode, and never twice the same. */
 function smallCamera() {
   const path = join(scratch, 'camera.y4m');
   const [width, height, frames] = [320, 240, 20];
@@ -212,7 +213,7 @@ const scenarios = {
     await shot(four[0], 'room-of-four');
     await four[0].page.emulateMedia({ colorScheme: 'dark' });
     await four[0].page.click('#stats-toggle');
-    await until('the graphs have something to show', () => four[0].page.evaluate(() => [...document.querySelectorAll('.stats-peer dl')].length === 3));
+    await until('the graphs have something to show', () => four[0].page.evaluate(() => [...document.querySelectorAll('.stats-peer dl')].filter(list => list.textContent).length === 3));
     await shot(four[0], 'room-of-four-statistics-dark');
     await four[0].page.click('#stats-toggle');
     await four[0].page.setViewportSize({ width: 390, height: 844 });
@@ -426,11 +427,15 @@ const scenarios = {
 
   async offline_and_back() {
     await launch();
-    const [ann, ben] = [await arrive('Ann'), await arrive('Ben')];
-    await moves(ben, 'Ann');
+    const ann = await visit('Ann');
     const line = await ann.context.newCDPSession(ann.page);
-    const loses = share => line.send('Network.emulateNetworkConditions', { offline: share > 0, latency: 0, downloadThroughput: -1, uploadThroughput: -1, packetLoss: share });
     await line.send('Network.enable');
+    const loses = share => line.send('Network.emulateNetworkConditions', { offline: share === 100, latency: 1, downloadThroughput: -1, uploadThroughput: -1, packetLoss: share });
+    // From the beginning, so that the connection's sockets are under it.
+    await loses(0.01);
+    await enter(ann);
+    const ben = await arrive('Ben');
+    await moves(ben, 'Ann');
     await loses(100);
     await until('Ben notices', async () => (await tile(ben, 'Ann').getAttribute('data-state')) === 'reconnecting');
     await loses(0);
