@@ -1,7 +1,7 @@
 // A call: the people in a room, their tiles, what they say, and the controls below.
 import { Client } from './enishi.js';
 import { FILE_LABEL, receiveFile, sendFile, transfersRunning } from './files.js';
-import { Level, me, media, trackOf } from './media.js';
+import { audioContext, Level, me, media, trackOf } from './media.js';
 import { qrSvg } from './qr.js';
 import { Recording, recordingType } from './record.js';
 import { Statistics } from './stats.js';
@@ -64,16 +64,14 @@ export class Call {
   }
 
   close() {
-    this.#recording?.stop(this.name).catch(() => {});
-    this.#recording = null;
+    // What was recorded is saved before all goes.
+    if (this.#recording) this.#record();
     this.#stops.splice(0).forEach(stop => stop());
     this.statistics?.stop();
     this.client.close();
     this.#people.forEach(person => this.#drop(person));
     this.#people.clear();
     this.tile?.remove();
-    by('record-state').hidden = true;
-    press('record', false);
     by('invite-dialog').close();
   }
 
@@ -142,12 +140,12 @@ export class Call {
   }
 
   /** The first picture and all sound go to a person's tile; each further picture has a tile of its own. */
-  #addTrack(person, { track }) {
+  #addTrack(person, { track, receiver }) {
     const [first] = person.tiles;
     const show = () => {
       if (track.kind === 'audio') {
         person.level?.stop();
-        person.level = new Level(track);
+        Object.assign(person, { receiver, level: new Level(track) });
         return first.setTrack('audio', track);
       }
       const taken = first.stream.getVideoTracks().find(one => one !== track && !one.muted && one.readyState === 'live');
@@ -401,7 +399,11 @@ export class Call {
 
   #listen() {
     this.tile.hear(me.level && me.micOn ? me.level.value : 0);
-    for (const { level, tiles } of this.#people.values()) tiles[0].hear(level?.value ?? 0);
+    // Without a sound card the context never runs; then the packets have to tell.
+    const runs = audioContext().state === 'running';
+    for (const { level, receiver, tiles } of this.#people.values()) {
+      tiles[0].hear((runs ? level?.value : receiver?.getSynchronizationSources()[0]?.audioLevel) ?? 0);
+    }
   }
 
   /** The more people, the less for each. */

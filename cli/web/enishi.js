@@ -26,7 +26,6 @@ const FINAL_CODES = { 1002: 'protocol', 1003: 'protocol', 1007: 'protocol', 1008
 export class EnishiError extends Error {
   constructor(code, message) {
     super(message);
-    this.name = 'EnishiError';
     this.code = code;
   }
 }
@@ -499,10 +498,7 @@ export class Peer extends Emitter {
 
   /** A signal from this peer. They are handled one after the other. */
   signal(message) {
-    this.#work = this.#work.then(() => this.#take(message)).catch(error => {
-      this.emit('warning', error);
-      if (this.state === 'connecting') this.#giveUp('refused', error.message);
-    });
+    this.#work = this.#work.then(() => this.#take(message)).catch(error => this.emit('warning', error));
   }
 
   /** They are in a room of ours, and by a roster it is for us to offer. */
@@ -541,6 +537,8 @@ export class Peer extends Emitter {
     const pc = this.#pc;
     if (!pc) return;
     this.#pc = null;
+    // What a closed connection was asked for may never be answered.
+    this.#work = Promise.resolve();
     for (const { track } of this.tracks.splice(0)) this.emit('trackended', track);
     this.channels = [];
     this.#early = [];
@@ -578,8 +576,7 @@ export class Peer extends Emitter {
     const pc = this.#pc;
     if (type === 'answer' && pc?.signalingState === 'have-local-offer') {
       this.#timers.clear('again');
-      await pc.setRemoteDescription({ type, sdp: message.sdp });
-      await this.#takeEarly(pc);
+      if (await this.#apply(pc, { type, sdp: message.sdp })) await this.#takeEarly(pc);
     } else if (type === 'candidate') {
       await this.#takeCandidate(pc, message.candidate);
     } else if (type === 'restart') {
@@ -604,11 +601,23 @@ export class Peer extends Emitter {
     }
     this.#timers.clear('offer');
     this.#timers.clear('again');
-    await pc.setRemoteDescription({ type: 'offer', sdp });
+    if (!(await this.#apply(pc, { type: 'offer', sdp }))) return;
     this.#adoptSlots(pc);
     await this.#takeEarly(pc);
     await pc.setLocalDescription();
     if (pc === this.#pc) this.#say('answer');
+  }
+
+  /** Whether the connection took a remote description, and is still ours. */
+  async #apply(pc, description) {
+    try {
+      await pc.setRemoteDescription(description);
+    } catch (error) {
+      this.emit('warning', error);
+      if (pc === this.#pc && this.state === 'connecting') this.#giveUp('refused', error.message);
+      return false;
+    }
+    return pc === this.#pc;
   }
 
   async #takeCandidate(pc, candidate) {

@@ -5,12 +5,11 @@ const TEXTS = new Map(`
   previewTitle|Preview|プレビュー|预览
   joinTitle|Join a room|ルームに入る|加入房间
   yourName|Your name|お名前|你的名字
-  namePlaceholder|How others see you|相手に表示されます|别人看到的名字
   room|Room|ルーム|房间
   roomHelp|Whoever has the link can join. Letters, digits and . _ ~ @ : + -|リンクを知っている人が入れます。英数字と . _ ~ @ : + -|有链接的人都能加入。字母、数字和 . _ ~ @ : + -
   roomBad|A room has 1 to 64 letters, digits or . _ ~ @ : + -|ルーム名は英数字と . _ ~ @ : + - の 1〜64 文字です|房间名为 1 至 64 个字母、数字或 . _ ~ @ : + -
   token|Token of this server|サーバーのトークン|服务器令牌
-  tokenNeeded|This server wants a token. Ask who runs it.|このサーバーにはトークンが必要です。管理者に尋ねてください。|此服务器需要令牌，请询问管理员。
+  tokenNeeded|This server wants a token.|このサーバーにはトークンが必要です。|此服务器需要令牌。
   join|Join|参加する|加入
   joining|Joining…|接続中…|正在加入…
   worksWithout|Works without a camera and a microphone too.|カメラやマイクがなくても参加できます。|没有摄像头和麦克风也可以参加。
@@ -58,7 +57,7 @@ const TEXTS = new Map(`
   file.out|Offered to {name}, {size}|{name} さんの返事を待っています、{size}|等待 {name} 接收，{size}
   file.active|{name}: {moved} of {size}, {speed}/s|{name}: {moved} / {size}、{speed}/秒|{name}：{moved} / {size}，{speed}/秒
   file.done|{name}: arrived whole, {size}|{name}: 完了 {size}|{name}：已完整送达，{size}
-  file.failed|{name}: did not arrive whole; send it again|{name}: 途中で切れました。もう一度送ってください|{name}：未能完整送达，请重发
+  file.failed|{name}: did not arrive whole|{name}: 途中で切れました|{name}：未能完整送达
   file.declined|{name}: declined|{name}: 断られました|{name}：已拒绝
   file.cancelled|{name}: cancelled|{name}: 中止されました|{name}：已取消
   statistics|Connection|接続|连接
