@@ -1,10 +1,9 @@
 // The page in headless Chromium, one scenario a run: node page.mjs SCENARIO --url URL --shots FOLDER
 //
-// It prints `step …` lines (one at least every eight seconds), asks for what it cannot do itself
-// (`ask stop-server`, `ask start-server`, `ask peer ARGUMENTS`, `ask say LINE`, `ask hear TEXT`,
-// `ask end-peer`, `ask probe FILE`, `ask probe-records`), reads one
-// line when that is done, and prints `passed` at the end. When something fails, standard error has what was expected, what
-// each page logged, its diagnostics, and where a screenshot of it is; the exit code is 1.
+// It prints `step …` lines (one at least every eight seconds), asks for what it cannot do itself (`ask stop-server`,
+// `ask start-server`, `ask peer ARGUMENTS`, `ask say LINE`, `ask hear TEXT`, `ask end-peer`, `ask probe FILE`,
+// `ask probe-records`), reads one line when that is done, and prints `passed` at the end. When something fails, standard
+// error has what was expected, what each page logged, its diagnostics, and where a screenshot of it is; the exit code is 1.
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
