@@ -14,6 +14,7 @@ use enishi_core::dialect::Dialect;
 use enishi_core::limits::CHANNEL_BUFFER_BYTES;
 use enishi_core::media::{Kind, SourceSpec};
 
+use crate::bench::BenchArgs;
 use crate::commands;
 use crate::config::{self, Setting};
 use crate::failure::{DONE, Failure};
@@ -24,7 +25,7 @@ use crate::runtime::Runtime;
 use crate::sim::SimArgs;
 use crate::turn::{CredentialsArgs, IssuerArgs, PathArgs};
 use crate::url::WsUrl;
-use crate::{generate, peer, replay, signal, sim, turn};
+use crate::{bench, generate, peer, replay, signal, sim, turn};
 
 const TEMPLATE: &str = "{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
 
@@ -51,6 +52,15 @@ const SIM_EXAMPLES: &str = "\
 Examples:
   enishi sim                                            20 peers for 5 virtual minutes
   enishi sim --seed 7 --peers 6 --net hostile --trace   everything that happens, the same every time";
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  enishi bench relay                                    50 pairs through a server of its own
+  enishi bench latency --rate 5000 --json
+  enishi bench relay --url ws://127.0.0.1:3000/ws --dialect conic-c --pid 4711";
+
+const BENCH_AFTER: &str = "\
+Exit codes: 0 done, 1 failed, or a message was lost, reordered or doubled, 2 usage, 3 could not connect.";
 
 const TURN_EXAMPLES: &str = "\
 Example:
@@ -107,6 +117,9 @@ pub enum Command {
     /// Write a moving picture to an IVF file, in VP8; a file that exists is overwritten
     #[command(before_help = VIDEO_EXAMPLES, help_template = TEMPLATE)]
     GenerateVideo(VideoArgs),
+    /// Measure a signaling server, this one or another, or data channels
+    #[command(before_help = BENCH_EXAMPLES, after_help = BENCH_AFTER, help_template = TEMPLATE)]
+    Bench(BenchArgs),
     /// Print credentials for a TURN server that shares a secret with you
     #[command(before_help = TURN_EXAMPLES, help_template = TEMPLATE)]
     TurnCredentials(CredentialsArgs),
@@ -361,6 +374,7 @@ pub fn run(typed: Typed) -> Result<u8, Failure> {
         Command::Sim(args) => sim::run(&args),
         Command::GenerateAudio(args) => generate::audio(&args),
         Command::GenerateVideo(args) => generate::video(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::TurnCredentials(args) => turn::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

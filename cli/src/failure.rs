@@ -18,6 +18,8 @@ pub enum Failure {
     Arguments(Box<clap::Error>),
     /// A value is wrong in a way that only becomes clear beside another value.
     Usage(String),
+    /// A server cannot be reached.
+    Unreachable(String),
     /// Something failed while running.
     Runtime(anyhow::Error),
 }
@@ -31,6 +33,7 @@ impl Failure {
                 if error.use_stderr() { USAGE } else { DONE }
             }
             Failure::Usage(what) => say(&what, USAGE),
+            Failure::Unreachable(what) => say(&what, UNREACHABLE),
             Failure::Runtime(error) => say(&format!("{error:#}"), FAILED),
         }
     }

@@ -5,6 +5,7 @@
 //! terminal or a pipe ([`output`]), so that the loop never does.
 
 mod args;
+mod bench;
 mod commands;
 mod config;
 mod ending;

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+/// Slots that need no more memory than an arena has from the start.
+const ROOM: usize = 32 * 1024;
+
 /// A key into an [`Arena`] of `T`. A key whose value was removed finds nothing, also when the slot is taken again.
 pub struct Key<T> {
     slot: u32,
@@ -22,13 +25,17 @@ pub struct Arena<T> {
 #[derive(Debug)]
 struct Slot<T> {
     generation: u32,
-    value: Option<T>,
+    /// Boxed: a slot is never given back, so it has to be small when it is free.
+    value: Option<Box<T>>,
 }
 
 impl<T> Arena<T> {
     /// An arena of at most `limit` values.
     pub fn with_limit(limit: usize) -> Self {
-        Arena { slots: Vec::new(), free: Vec::new(), len: 0, limit: limit.min(u32::MAX as usize) }
+        // What stays for ever is asked for at the start: later it would lie above what clients bring, and pin it.
+        let room = limit.min(ROOM);
+        let (slots, free) = (Vec::with_capacity(room), Vec::with_capacity(room));
+        Arena { slots, free, len: 0, limit: limit.min(u32::MAX as usize) }
     }
 
     /// Adds a value, or gives it back if the arena is full.
@@ -44,7 +51,7 @@ impl<T> Arena<T> {
             }
         };
         let entry = &mut self.slots[slot as usize];
-        entry.value = Some(value);
+        entry.value = Some(Box::new(value));
         self.len += 1;
         Ok(Key { slot, generation: entry.generation, of: PhantomData })
     }
@@ -61,19 +68,19 @@ impl<T> Arena<T> {
             entry.generation = next;
             self.free.push(key.slot);
         }
-        Some(value)
+        Some(*value)
     }
 
     /// The value, if it is still there.
     pub fn get(&self, key: Key<T>) -> Option<&T> {
         let entry = self.slots.get(key.slot as usize)?;
-        entry.value.as_ref().filter(|_| entry.generation == key.generation)
+        entry.value.as_deref().filter(|_| entry.generation == key.generation)
     }
 
     /// The value, if it is still there.
     pub fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
         let entry = self.slots.get_mut(key.slot as usize)?;
-        entry.value.as_mut().filter(|_| entry.generation == key.generation)
+        entry.value.as_deref_mut().filter(|_| entry.generation == key.generation)
     }
 
     /// How many values there are.
@@ -89,7 +96,7 @@ impl<T> Arena<T> {
     /// All values with their keys, in order of slots.
     pub fn iter(&self) -> impl Iterator<Item = (Key<T>, &T)> {
         self.slots.iter().enumerate().filter_map(|(slot, entry)| {
-            let value = entry.value.as_ref()?;
+            let value = entry.value.as_deref()?;
             Some((Key { slot: slot as u32, generation: entry.generation, of: PhantomData }, value))
         })
     }
@@ -98,7 +105,7 @@ impl<T> Arena<T> {
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (Key<T>, &mut T)> {
         self.slots.iter_mut().enumerate().filter_map(|(slot, entry)| {
             let generation = entry.generation;
-            let value = entry.value.as_mut()?;
+            let value = entry.value.as_deref_mut()?;
             Some((Key { slot: slot as u32, generation, of: PhantomData }, value))
         })
     }

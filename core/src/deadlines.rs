@@ -39,6 +39,7 @@ impl<K: Ord + Clone> Deadlines<K> {
     pub fn clear(&mut self, key: &K) {
         if let Some(at) = self.by_key.remove(key) {
             self.by_time.remove(&(at, key.clone()));
+            self.let_go();
         }
     }
 
@@ -59,7 +60,15 @@ impl<K: Ord + Clone> Deadlines<K> {
         }
         let (_, key) = self.by_time.pop_first()?;
         self.by_key.remove(&key);
+        self.let_go();
         Some(key)
+    }
+
+    /// An empty map keeps its last node, wherever that lies.
+    fn let_go(&mut self) {
+        if self.by_key.is_empty() {
+            (self.by_time, self.by_key) = (BTreeSet::new(), BTreeMap::new());
+        }
     }
 
     /// Puts all deadlines off by the same time.

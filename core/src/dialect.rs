@@ -22,6 +22,7 @@ use crate::turn::{Credentials, TurnUri};
 pub mod conic;
 pub mod enishi;
 pub mod go;
+pub mod json;
 pub mod mesh;
 pub mod socketio;
 #[cfg(test)]

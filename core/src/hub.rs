@@ -37,6 +37,8 @@ pub struct Client {
     rooms: BTreeSet<RoomName>,
     /// For clients that can resume.
     session: Option<Session>,
+    /// Whom it signalled last: mostly whom it will signal next.
+    correspondent: Option<ClientId>,
 }
 
 /// What the hub wants done.
@@ -122,7 +124,8 @@ impl Hub {
     /// # Errors
     /// [`Refusal::ServerFull`].
     pub fn attach(&mut self, conn: ConnId) -> Result<ClientId, Refusal> {
-        let client = Client { conn: Some(conn), names: Vec::new(), rooms: BTreeSet::new(), session: None };
+        let client =
+            Client { conn: Some(conn), names: Vec::new(), rooms: BTreeSet::new(), session: None, correspondent: None };
         self.clients.insert(client).map_err(|_| Refusal::ServerFull)
     }
 
@@ -420,28 +423,26 @@ impl Hub {
 
     fn signal(&mut self, client: ClientId, envelope: Envelope, fx: &mut Vec<HubEffect>) {
         let Envelope { from, to, letter, tag, receipt } = envelope;
-        let about = match &to {
-            To::Peer(name) => Some(name.clone()),
-            To::Room(_) => None,
-        };
+        let about = |to: To| if let To::Peer(name) = to { Some(name) } else { None };
         let from = match self.own_name(client, from) {
             Ok(from) => from,
-            Err(refusal) => return self.refuse(client, refusal, about, tag, fx),
+            Err(refusal) => return self.refuse(client, refusal, about(to), tag, fx),
         };
         let sender = Sender { client, tag: tag.clone() };
         match &to {
             To::Peer(name) => {
-                let Some(&receiver) = self.names.get(name).filter(|receiver| self.may_meet(client, **receiver)) else {
-                    return self.refuse(client, Refusal::NoSuchPeer, about, tag, fx);
+                let holder = self.holder(client, name).filter(|(receiver, _)| self.may_meet(client, *receiver));
+                let Some((receiver, name)) = holder else {
+                    return self.refuse(client, Refusal::NoSuchPeer, about(to), tag, fx);
                 };
-                let event = Event::Signal { from, to, letter };
+                let event = Event::Signal { from, to: To::Peer(name), letter };
                 if self.can_hold(receiver, &event) {
                     if receipt {
                         self.tell(client, Event::Accepted { tag }, None, fx);
                     }
                     self.tell(receiver, event, Some(sender), fx);
-                } else {
-                    self.refuse(client, Refusal::PeerAway, about, tag, fx);
+                } else if let Event::Signal { to, .. } = event {
+                    self.refuse(client, Refusal::PeerAway, about(to), tag, fx);
                 }
             }
             To::Room(room) => {
@@ -466,14 +467,25 @@ impl Hub {
         }
     }
 
+    /// Who has a name that `client` wants to signal, and the name as it is kept: one that many events share.
+    fn holder(&mut self, client: ClientId, name: &Name) -> Option<(ClientId, Name)> {
+        let kept = |hub: &Self, holder| Some((holder, own(&hub.clients.get(holder)?.names, name)?));
+        let last = self.clients.get(client)?.correspondent;
+        if let Some(found) = last.and_then(|last| kept(self, last)) {
+            return Some(found);
+        }
+        let holder = *self.names.get(name)?;
+        self.clients.get_mut(client)?.correspondent = Some(holder);
+        kept(self, holder)
+    }
+
     /// The name to send under: the one that the message states, if it is the client's own.
     fn own_name(&self, client: ClientId, stated: Option<Name>) -> Result<Name, Refusal> {
         let names = self.clients.get(client).map(|client| client.names.as_slice()).unwrap_or_default();
         let first = names.first().ok_or(Refusal::NotRegistered)?;
         match stated {
             None => Ok(first.clone()),
-            Some(stated) if names.contains(&stated) => Ok(stated),
-            Some(_) => Err(Refusal::NotYourName),
+            Some(stated) => own(names, &stated).ok_or(Refusal::NotYourName),
         }
     }
 
@@ -519,5 +531,14 @@ impl Hub {
             self.names.remove(&name);
             fx.push(HubEffect::Freed { name });
         }
+        if self.names.is_empty() {
+            // An empty map keeps its last node, wherever that lies.
+            self.names = BTreeMap::new();
+        }
     }
+}
+
+/// A name among those of a client, as it is kept there.
+fn own(names: &[Name], name: &Name) -> Option<Name> {
+    names.iter().find(|own| *own == name).cloned()
 }

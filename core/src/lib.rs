@@ -9,8 +9,8 @@
 //!
 //! The rings, each of which knows only those inside it:
 //!
-//! 0. [`machine`], [`clock`], [`arena`], [`deadlines`], [`limits`], [`escape`], [`trace`], [`ids`],
-//!    [`media`] (sound and picture as data)
+//! 0. [`machine`], [`clock`], [`arena`], [`deadlines`], [`limits`], [`escape`], [`frames`], [`trace`],
+//!    [`ids`], [`media`] (sound and picture as data)
 //! 1. [`signal`], [`hub`], [`turn`], [`peer`] (the only place that names str0m)
 //! 2. [`dialect`]: frames to and from the neutral words
 //! 3. [`http`]: heads, routes, answers
@@ -26,6 +26,7 @@ pub mod clock;
 pub mod deadlines;
 pub mod dialect;
 pub mod escape;
+pub mod frames;
 pub mod http;
 pub mod hub;
 pub mod ids;

@@ -37,6 +37,9 @@ use conn::{Conn, Socket, Stage};
 /// Where an echo is served if [`ServerConfig::test_echo`] says so.
 const ECHO_PATH: &str = "/echo";
 
+/// The longest list whose memory is kept for the next message.
+const KEPT: usize = 16;
+
 /// Close code: the session goes on in another connection. Private use (RFC 6455, 7.4.2).
 const CLOSE_REPLACED: u16 = 4000;
 
@@ -129,7 +132,13 @@ pub struct Server {
     addresses: BTreeMap<IpAddr, usize>,
     deadlines: Deadlines<Timer>,
     outputs: VecDeque<Output<ServerNotice>>,
+    /// Lists that are empty between two inputs: their memory serves the next message.
+    heard: Vec<Heard>,
+    said: Vec<Said>,
+    effects: Vec<HubEffect>,
     stats: ServerStats,
+    /// When [`Timer::Grace`] is set for.
+    grace: Option<Instant>,
     draining: bool,
     drained: bool,
 }
@@ -152,7 +161,11 @@ impl Server {
             addresses: BTreeMap::new(),
             deadlines: Deadlines::default(),
             outputs: VecDeque::new(),
+            heard: Vec::new(),
+            said: Vec::new(),
+            effects: Vec::new(),
             stats: ServerStats::default(),
+            grace: None,
             draining: false,
             drained: false,
         }
@@ -186,6 +199,17 @@ impl Server {
     /// The ids under which clients can be reached, in order.
     pub fn ids(&self) -> impl Iterator<Item = &Name> {
         self.hub.names()
+    }
+
+    fn set_grace(&mut self) {
+        let due = self.hub.next_timeout();
+        if std::mem::replace(&mut self.grace, due) == due {
+            return;
+        }
+        match due {
+            Some(at) => self.deadlines.set(Timer::Grace, at),
+            None => self.deadlines.clear(&Timer::Grace),
+        }
     }
 
     fn trace(&mut self, trace: Trace) {
@@ -223,10 +247,7 @@ impl Machine for Server {
             | Input::FileRead { .. }
             | Input::FileWritten { .. } => {}
         }
-        match self.hub.next_timeout() {
-            Some(at) => self.deadlines.set(Timer::Grace, at),
-            None => self.deadlines.clear(&Timer::Grace),
-        }
+        self.set_grace();
         self.finish_drain();
     }
 
@@ -396,6 +417,10 @@ impl Server {
     fn forget(&mut self, conn: ConnId, why: Departure, text: String) {
         self.let_go(conn, why);
         let Some(state) = self.conns.remove(&conn) else { return };
+        if self.conns.is_empty() {
+            // An empty map keeps its last node, wherever that lies.
+            self.conns = BTreeMap::new();
+        }
         self.clear_deadlines(conn);
         self.deadlines.clear(&Timer::Close(conn));
         self.stats.closed += u64::from(!conn.is_session());
@@ -485,24 +510,21 @@ impl Server {
 
     fn message(&mut self, conn: ConnId, frame: Frame) {
         let Some(socket) = self.conns.get(&conn).and_then(Conn::socket) else { return };
-        let echo = socket.echo;
+        let (echo, entered) = (socket.echo, socket.client.is_some());
         self.stats.frames_in += 1;
         self.stats.bytes_in += frame.len() as u64;
         if echo {
             return self.send(conn, frame, None);
         }
-        if self.find_codec(conn, &frame) {
+        if entered || self.enter(conn, &frame) {
             self.understand(conn, &frame);
         }
     }
 
-    /// Makes sure that the connection has a codec and a client. If it cannot have, it is closed.
-    fn find_codec(&mut self, conn: ConnId, frame: &Frame) -> bool {
+    /// Finds a codec and a client for a connection by its first message. If it cannot have them, it is closed.
+    fn enter(&mut self, conn: ConnId, frame: &Frame) -> bool {
         let only = self.only(conn);
         let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return false };
-        if socket.client.is_some() {
-            return true;
-        }
         self.deadlines.clear(&Timer::First(conn));
         let codec = socket.codec.take().or_else(|| Codec::detect(frame, self.config.token.as_deref(), only));
         let Some(codec) = codec else {
@@ -531,16 +553,16 @@ impl Server {
     }
 
     fn understand(&mut self, conn: ConnId, frame: &Frame) {
-        let mut heard = Vec::new();
         let unix = self.clock.unix(self.now);
         let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
         let Some(codec) = &mut socket.codec else { return };
         let mut cx = Context { unix, ids: &mut self.ids, limits: &self.config.limits, ice_servers: &[] };
-        codec.receive(&mut cx, frame, &mut heard);
-        for heard in heard {
+        let mut all = std::mem::take(&mut self.heard);
+        codec.receive(&mut cx, frame, &mut all);
+        for heard in all.drain(..) {
             // What was heard before may have closed the connection, or given it another client.
-            let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
-            let Some(client) = socket.client else { return };
+            let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { break };
+            let Some(client) = socket.client else { break };
             match heard {
                 Heard::Command(command) => {
                     socket.faults = 0;
@@ -559,6 +581,7 @@ impl Server {
                 Heard::Close { code, reason } => self.close(conn, Departure::Left, code, reason),
             }
         }
+        self.heard = kept(all);
     }
 
     fn command(&mut self, conn: ConnId, client: ClientId, command: Command) {
@@ -609,6 +632,10 @@ impl Server {
                 }
             }
         }
+        // Not in place of a list that is there: each would lie somewhere else.
+        if self.effects.capacity() == 0 {
+            self.effects = kept(queue.into());
+        }
     }
 
     fn tell(
@@ -626,13 +653,13 @@ impl Server {
         let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return Ok(()) };
         let Some(codec) = &mut socket.codec else { return Ok(()) };
         let mut cx = Context { unix, ids: &mut self.ids, limits: &self.config.limits, ice_servers: &ice_servers };
-        let mut said = Vec::new();
-        codec.encode(&mut cx, event, &mut said)?;
-        if let Event::Signal { from, to: To::Peer(to), letter } = event {
-            let bytes = said.iter().map(|said| if let Said::Frame(frame) = said { frame.len() } else { 0 }).sum();
+        let mut all = std::mem::take(&mut self.said);
+        let encoded = codec.encode(&mut cx, event, &mut all);
+        if let (Ok(()), Event::Signal { from, to: To::Peer(to), letter }) = (encoded, event) {
+            let bytes = all.iter().map(|said| if let Said::Frame(frame) = said { frame.len() } else { 0 }).sum();
             self.trace(Trace::Routed { from: from.clone(), to: to.clone(), kind: letter.kind(), bytes });
         }
-        for said in said {
+        for said in all.drain(..) {
             match said {
                 Said::Frame(frame) => self.send(conn, frame, feeder),
                 Said::Close { code, reason } => self.close(conn, Departure::Left, code, reason),
@@ -643,13 +670,20 @@ impl Server {
                 }
             }
         }
-        Ok(())
+        self.said = kept(all);
+        encoded
     }
 
     fn client_name(&self, conn: ConnId) -> Option<crate::signal::Name> {
         let client = self.conns.get(&conn).and_then(Conn::socket)?.client?;
         self.hub.name_of(client).cloned()
     }
+}
+
+/// An empty list with the memory of this one, if that is not much.
+fn kept<T>(mut list: Vec<T>) -> Vec<T> {
+    list.clear();
+    if list.capacity() <= KEPT { list } else { Vec::new() }
 }
 
 /// What one user is taken to have: one IPv4 address, or a /64 of IPv6 (RFC 6177).

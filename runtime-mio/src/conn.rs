@@ -21,6 +21,7 @@ use dial::{Shake, clause};
 use enishi_core::http::handshake::Answer;
 use talk::{Full, Heard, Talk};
 use wire::Out;
+pub(crate) use wire::Spares;
 
 /// Bytes that are read and thrown away while we wait for a remote to close.
 const DISCARD_BYTES: usize = 1024 * 1024;
@@ -29,7 +30,7 @@ const DISCARD_BYTES: usize = 1024 * 1024;
 pub(crate) struct Conn {
     pub(crate) socket: TcpStream,
     phase: Phase,
-    /// Bytes that no phase has consumed: a part of a head, or what came before reading was switched off.
+    /// Bytes that no phase has consumed: a part of a head or a frame, or what came before reading was switched off.
     unread: Vec<u8>,
     out: Out,
     paused: bool,
@@ -119,6 +120,11 @@ impl Conn {
     pub(crate) fn set_readable(&mut self, hung_up: bool) {
         self.readable = true;
         self.hung_up |= hung_up;
+    }
+
+    /// Whether it is an open WebSocket with nothing to send: then a flush would do nothing.
+    pub(crate) fn is_quiet(&self) -> bool {
+        matches!(self.phase, Phase::Ws(_)) && self.out.is_empty()
     }
 
     /// Whether a turn of reading would do anything.
@@ -226,21 +232,29 @@ impl Conn {
 
     fn next_frame(&mut self, chunk: &mut &[u8]) -> Option<Event> {
         let Phase::Ws(talk) = &mut self.phase else { return None };
-        let mut heard = Heard::Nothing;
-        if !self.unread.is_empty() {
+        let mut heard = Heard::Part(0);
+        while !self.unread.is_empty() {
             let mut stash: &[u8] = &self.unread;
             heard = talk.next(&mut stash, &mut self.out);
             match stash.len() {
                 0 => self.unread = Vec::new(),
                 left => drop(self.unread.drain(..self.unread.len() - left)),
             }
+            // A frame that has begun takes what it needs of the chunk, and nothing of what follows it.
+            match heard {
+                Heard::Part(missing) if !self.unread.is_empty() && !chunk.is_empty() => {
+                    let (more, rest) = chunk.split_at(missing.min(chunk.len()));
+                    self.unread.extend_from_slice(more);
+                    *chunk = rest;
+                }
+                _ => break,
+            }
         }
-        // Only when the bytes left over are used up, those of the chunk follow.
-        if matches!(heard, Heard::Nothing) && self.unread.is_empty() {
+        if matches!(heard, Heard::Part(_)) && self.unread.is_empty() {
             heard = talk.next(chunk, &mut self.out);
         }
         match heard {
-            Heard::Nothing => None,
+            Heard::Nothing | Heard::Part(_) => None,
             Heard::Frame(frame) => Some(Event::Frame(frame)),
             Heard::Fault(fault) => Some(Event::Fault(fault)),
             Heard::Closed(reason) => {
@@ -257,9 +271,9 @@ impl Conn {
         }
     }
 
-    /// Keeps what [`Conn::next`] left of a chunk, if it left it because reading was switched off.
+    /// Keeps what [`Conn::next`] left of a chunk: a part of a frame, or all that came since reading was switched off.
     pub(crate) fn keep(&mut self, chunk: &[u8]) {
-        if self.paused {
+        if self.paused || matches!(&self.phase, Phase::Ws(talk) if !talk.faulty) {
             self.unread.extend_from_slice(chunk);
         }
     }
@@ -299,9 +313,9 @@ impl Conn {
         self.resumed = true;
     }
 
-    pub(crate) fn send(&mut self, frame: Frame) {
+    pub(crate) fn send(&mut self, frame: Frame, spares: &mut Spares) {
         let Phase::Ws(talk) = &mut self.phase else { return };
-        if let Err(Full) = talk.send(frame, &mut self.out) {
+        if let Err(Full) = talk.send(frame, &mut self.out, spares) {
             self.out = Out::default();
             self.end(CloseReason::Error("too much waits to be sent".into()));
         }
@@ -362,8 +376,13 @@ impl Conn {
         }
     }
 
-    /// Writes what the kernel takes.
-    pub(crate) fn flush(&mut self) {
+    /// Writes what the kernel takes, and gives its buffer away if that was all.
+    pub(crate) fn flush(&mut self, spares: &mut Spares) {
+        self.write();
+        self.out.release(spares);
+    }
+
+    fn write(&mut self) {
         if matches!(self.phase, Phase::Shaking { connected: false, .. }) {
             return;
         }

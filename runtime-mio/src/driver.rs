@@ -76,11 +76,13 @@ fn turn<M: Machine>(
         }
     }
     io.flush();
-    for conn in mem::take(&mut io.credited) {
+    let mut credited = mem::take(&mut io.credited);
+    for conn in credited.drain(..) {
         if let Some((messages, len)) = io.conns.get_mut(&conn).and_then(|conn| conn.take_sent()) {
             step(machine, io, Input::Sent { conn, messages, len }, notice)?;
         }
     }
+    io.credited = credited;
     for _ in 0..io.backlog.len() {
         if let Some(input) = io.backlog.pop_front() {
             step(machine, io, input, notice)?;
@@ -122,7 +124,7 @@ fn act<C, N>(io: &mut Io<C>, output: Output<N>, notice: &mut impl FnMut(N) -> Co
         Output::Upgrade { conn, response, max_message_bytes } => {
             io.with(conn, |conn| conn.upgrade(&response, max_message_bytes));
         }
-        Output::Send { conn, frame } => io.with(conn, |conn| conn.send(frame)),
+        Output::Send { conn, frame } => io.send(conn, frame),
         Output::Read { conn, on } => io.with(conn, |conn| conn.pause(!on)),
         Output::Close { conn, code, reason } => io.with(conn, |conn| conn.close(code, &reason)),
         Output::Drop { conn } => io.forget(conn),

@@ -4,8 +4,9 @@
 //! read from each ready source a bounded number of times, flush each connection that has something to send once. After
 //! every single input all outputs are drained and carried out.
 //!
-//! What a connection costs while it is idle: its socket, and tungstenite's 1 KiB read buffer. The large buffer that
-//! `recv` fills exists once per thread; tungstenite works on memory only (`conn.rs`).
+//! What a connection costs while it is idle: its socket and some state, no buffer. The large buffer that `recv` fills
+//! exists once per thread, buffers for writing are lent to those that have something to write, and tungstenite, which
+//! sees what is no message in one frame, works on memory only (`conn.rs`).
 
 mod conn;
 mod driver;

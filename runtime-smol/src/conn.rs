@@ -14,7 +14,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use async_tungstenite::WebSocketStream;
 use enishi_core::http::{self, HeadError, Parsed, Request, Response};
 use enishi_core::limits::{BODY_BYTES, HEAD_BYTES};
 use enishi_core::machine::{CloseReason, ConnId, Frame, FrameFault};
@@ -171,12 +170,12 @@ enum Head {
 
 /// An accepted connection, to its end.
 pub(crate) async fn serve(tcp: Async<TcpStream>, mut link: Link) {
-    let reason = match requests(Wire::new(tcp), &mut link).await {
+    // Each part of a life has memory of its own, given back when it is over: a task is as large as its largest part.
+    let reason = match Box::pin(requests(Wire::new(tcp), &mut link)).await {
         Head::Over(reason) => reason,
         Head::Upgraded(wire, rest, max_message_bytes) => {
-            let config = talk::config(max_message_bytes);
-            let ws = WebSocketStream::from_partially_read(wire, rest, Role::Server, Some(config)).await;
-            return talk(ws, link).await;
+            let ws = Box::pin(talk::open(wire, rest, Role::Server, max_message_bytes)).await;
+            return talk(ws, Role::Server, link).await;
         }
     };
     link.tell(News::Closed(reason)).await;

@@ -12,6 +12,7 @@ use enishi_core::machine::{CloseReason, ConnId, DialId, Frame, Input, ListenerId
 use smol::channel::{Receiver, Sender};
 use smol::future::{or, pending, yield_now};
 use smol::{Async, LocalExecutor, Task, Timer};
+use tungstenite::protocol::Role;
 
 use crate::conn::dial::{Target, dial, get};
 use crate::conn::{self, Link, News, Op, Wire};
@@ -215,7 +216,7 @@ fn tell<M: Machine>(
             flow
         }
         Event::Dialed { dial, ws, protocol } => {
-            let conn = io.open(|link| conn::talk(*ws, link));
+            let conn = io.open(|link| conn::talk(*ws, Role::Client, link));
             step(machine, io, Input::Dialed { dial, conn, protocol }, notice)
         }
         Event::Got { dial, answer } => step(machine, io, Input::Got { dial, answer }, notice),

@@ -2,6 +2,7 @@
 
 pub mod bench_server;
 pub mod hub_model;
+pub mod micro;
 pub mod net;
 pub mod null_dtls;
 pub mod process;

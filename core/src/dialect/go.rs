@@ -10,17 +10,14 @@
 //! on is never unescaped.
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fmt::Write;
-use std::ops::RangeInclusive;
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value;
-use serde_json::value::RawValue;
 
+pub use super::json::{Object, Raw};
 use crate::limits;
 use crate::signal::Refusal;
 
@@ -32,110 +29,43 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
 );
 
-/// A JSON object whose values are not parsed yet.
-#[derive(Debug, Clone)]
-pub struct Object<'a> {
-    members: Vec<(Cow<'a, str>, &'a RawValue)>,
-}
-
 impl<'a> Object<'a> {
-    /// Reads one object and nothing after it.
-    ///
-    /// # Errors
-    /// [`Refusal::Malformed`]: it is not a JSON object, or has more than [`limits::JSON_MEMBERS`] members.
-    pub fn parse(text: &'a str) -> Result<Self, Refusal> {
-        serde_json::from_str(text).map_err(|_| Refusal::Malformed("this is not a JSON object"))
-    }
-
     /// The value of a member, its name compared as Go does. `null` is as good as absent.
     ///
     /// # Errors
     /// [`Refusal::Malformed`]: the member appears twice.
-    pub fn get(&self, name: &str) -> Result<Option<&'a RawValue>, Refusal> {
-        let mut found = self.members.iter().filter(|(key, _)| same_name(key, name));
+    pub fn get(&self, name: &str) -> Result<Option<Raw<'a>>, Refusal> {
+        let mut found = self.members().filter(|(key, _)| same_name(key, name));
         let first = found.next();
         if found.next().is_some() {
             return Err(Refusal::Malformed("a member appears twice in one object"));
         }
-        Ok(first.map(|(_, value)| *value).filter(|value| value.get() != "null"))
+        Ok(first.map(|(_, value)| value).filter(|value| value.get() != "null"))
     }
 
     /// The value of a member that is a string.
     ///
     /// # Errors
-    /// As [`Object::get`] and [`string`].
+    /// As [`Object::get`] and [`Raw::string`].
     pub fn string(&self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
-        self.get(name)?.map(string).transpose()
+        self.get(name)?.map(Raw::string).transpose()
     }
 
     /// Whether there is a member of exactly this name.
     pub fn has(&self, name: &str) -> bool {
-        self.members.iter().any(|(key, _)| key == name)
-    }
-
-    /// All members, in the order of the text.
-    pub fn members(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
-        self.members.iter().map(|(key, value)| (key.as_ref(), *value))
+        self.members().any(|(key, _)| key == name)
     }
 }
 
-impl<'de> Deserialize<'de> for Object<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = Object<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
-                let mut members = Vec::with_capacity(4);
-                while let Some((Key(key), value)) = map.next_entry()? {
-                    if members.len() >= limits::JSON_MEMBERS {
-                        return Err(A::Error::custom("too many members"));
-                    }
-                    members.push((key, value));
-                }
-                Ok(Object { members })
-            }
-        }
-        deserializer.deserialize_map(Members)
-    }
-}
-
-/// A member's name, borrowed where nothing in it is escaped.
-struct Key<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Key<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl<'de> Visitor<'de> for Text {
-            type Value = Key<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(Text)
-    }
-}
-
-/// Whether Go takes a member called `key` for the field called `name`. Two letters outside ASCII fold into it: the
-/// long s and the Kelvin sign.
+/// Whether Go takes a member called `key` for the field called `name`, which is ASCII. Two letters outside ASCII fold
+/// into it: the long s and the Kelvin sign.
+#[inline]
 pub fn same_name(key: &str, name: &str) -> bool {
-    if key.is_ascii() && name.is_ascii() {
-        return key.eq_ignore_ascii_case(name);
+    if key.len() == name.len() {
+        return key == name || key.eq_ignore_ascii_case(name);
     }
-    key.chars().map(fold).eq(name.chars().map(fold))
+    // A key with one of the two in it is longer than the name.
+    key.len() > name.len() && !key.is_ascii() && key.chars().map(fold).eq(name.chars().map(fold))
 }
 
 fn fold(c: char) -> char {
@@ -143,21 +73,6 @@ fn fold(c: char) -> char {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
         c => c.to_ascii_lowercase(),
-    }
-}
-
-/// The text of a string value; borrowed where nothing in it is escaped.
-///
-/// # Errors
-/// [`Refusal::Malformed`]: it is not a string, or has half of a surrogate pair in it.
-pub fn string(value: &RawValue) -> Result<Cow<'_, str>, Refusal> {
-    let inside = value.get().strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-    match inside {
-        Some(inside) if !inside.contains('\\') => Ok(Cow::Borrowed(inside)),
-        Some(_) => serde_json::from_str(value.get())
-            .map(Cow::Owned)
-            .map_err(|_| Refusal::Malformed("a string has an escape that is no character")),
-        None => Err(Refusal::Malformed("a string was expected")),
     }
 }
 
@@ -205,68 +120,53 @@ pub fn shallow(text: &str) -> Result<(), Refusal> {
 
 /// Whether Go's `time.Time` takes this: RFC 3339 with an upper-case `T` and `Z`, no leap second, a real date.
 pub fn is_time(text: &str) -> bool {
-    let Some((date, time)) = text.split_once('T') else { return false };
-    let (clock, fraction_and_zone) = time.split_at_checked(8).unwrap_or((time, ""));
-    let zone = match fraction_and_zone.strip_prefix('.') {
-        Some(rest) => {
-            let zone = rest.trim_start_matches(|c: char| c.is_ascii_digit());
-            if zone.len() == rest.len() {
-                return false;
-            }
-            zone
-        }
-        None => fraction_and_zone,
-    };
-    is_date(date) && is_clock(clock) && is_zone(zone)
-}
-
-fn is_date(text: &str) -> bool {
-    let mut parts = text.split('-');
-    let (year, month, day) = (parts.next(), parts.next(), parts.next());
-    let (Some(year), Some(month), Some(day), None) = (year, month, day, parts.next()) else { return false };
-    let (Some(year), Some(month)) = (number(year, 4, 0..=9999), number(month, 2, 1..=12)) else { return false };
-    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let days = match month {
-        2 if leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
+    let Some((head, rest)) = text.as_bytes().split_first_chunk::<19>() else { return false };
+    let [c, c1, y, y1, b'-', m, m1, b'-', d, d1, b'T', h, h1, b':', n, n1, b':', s, s1] = *head else { return false };
+    let (Some(century), Some(year)) = (two(c, c1, 99), two(y, y1, 99)) else { return false };
+    let leap = if year == 0 { century.is_multiple_of(4) } else { year.is_multiple_of(4) };
+    let days = match (m, m1) {
+        (b'0', b'2') if leap => 29,
+        (b'0', b'2') => 28,
+        (b'0', b'4' | b'6' | b'9') | (b'1', b'1') => 30,
         _ => 31,
     };
-    number(day, 2, 1..=days).is_some()
+    let is_date = two(m, m1, 12).is_some_and(|month| month > 0) && two(d, d1, days).is_some_and(|day| day > 0);
+    is_date && two(h, h1, 23).and(two(n, n1, 59)).and(two(s, s1, 59)).is_some() && is_fraction_and_zone(rest)
 }
 
-fn is_clock(text: &str) -> bool {
-    let mut parts = text.split(':');
-    [23, 59, 59].into_iter().all(|most| parts.next().and_then(|part| number(part, 2, 0..=most)).is_some())
-        && parts.next().is_none()
+fn is_fraction_and_zone(text: &[u8]) -> bool {
+    let zone = match text {
+        [b'.', digit, rest @ ..] if digit.is_ascii_digit() => {
+            let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            rest.get(digits..).unwrap_or_default()
+        }
+        zone => zone,
+    };
+    match *zone {
+        [b'Z'] => true,
+        [b'+' | b'-', h, h1, b':', m, m1] => two(h, h1, 23).and(two(m, m1, 59)).is_some(),
+        _ => false,
+    }
 }
 
-fn is_zone(text: &str) -> bool {
-    text == "Z"
-        || text
-            .strip_prefix(['+', '-'])
-            .and_then(|offset| offset.split_once(':'))
-            .is_some_and(|(hours, minutes)| number(hours, 2, 0..=23).is_some() && number(minutes, 2, 0..=59).is_some())
-}
-
-fn number(text: &str, digits: usize, range: RangeInclusive<u32>) -> Option<u32> {
-    let plain = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|number| plain && range.contains(number))
+/// A number of two digits, if it is not greater than `most`.
+fn two(tens: u8, ones: u8, most: u8) -> Option<u8> {
+    let number = (tens & 0xf).wrapping_mul(10).wrapping_add(ones & 0xf);
+    (tens.is_ascii_digit() && ones.is_ascii_digit() && number <= most).then_some(number)
 }
 
 /// A value as Go writes what it read into an `any`: compact, members sorted, the last of two alike, numbers as float64.
 ///
 /// # Errors
-/// [`Refusal::Malformed`]: it cannot be read, or is nested deeper than [`limits::JSON_DEPTH`].
-pub fn canonical(value: &RawValue) -> Result<String, Refusal> {
-    shallow(value.get())?;
+/// [`Refusal::Malformed`]: it cannot be read.
+pub fn canonical(value: Raw<'_>) -> Result<String, Refusal> {
     let value = serde_json::from_str(value.get()).map_err(|_| Refusal::Malformed("a value cannot be read"))?;
     let mut out = String::new();
     write_any(&mut out, &value);
     Ok(out)
 }
 
-/// Recurses no deeper than [`shallow`] allows.
+/// Recurses no deeper than a [`Raw`] may be nested.
 fn write_any(out: &mut String, value: &Value) {
     match value {
         Value::Null => out.push_str("null"),
@@ -476,12 +376,10 @@ mod tests {
 
     #[test]
     fn any_value_is_written_as_go_writes_it() {
-        let value: &RawValue =
-            serde_json::from_str(r#"{ "b" : [1.50, 0, null, true], "a": {"z":"<","y":1} }"#).unwrap();
+        let value = Raw::parse(r#"{ "b" : [1.50, 0, null, true], "a": {"z":"<","y":1} }"#).unwrap();
         assert_eq!(canonical(value).unwrap(), r#"{"a":{"y":1,"z":"\u003c"},"b":[1.5,0,null,true]}"#);
         let nested = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-        let value = RawValue::from_string(nested).unwrap();
-        assert!(canonical(&value).is_err());
+        assert!(Raw::parse(&nested).is_err());
     }
 
     #[test]

@@ -8,9 +8,8 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
-use super::go::{self, Object};
+use super::go::{Object, Raw};
 use super::{Context, Dialect, Heard, Said};
 use crate::limits;
 use crate::machine::{Frame, Utf8Bytes};
@@ -37,7 +36,6 @@ struct Message<'a> {
 
 impl<'a> Message<'a> {
     fn parse(text: &'a str) -> Result<Self, Refusal> {
-        go::shallow(text)?;
         let object = Object::parse(text)?;
         let mut message = Message { kind: Cow::Borrowed(""), object };
         message.kind = message.string("type")?;
@@ -45,7 +43,7 @@ impl<'a> Message<'a> {
     }
 
     /// The value of a member, its name compared as Python does: exactly. `null` is a value.
-    fn get(&self, name: &str) -> Result<&'a RawValue, Refusal> {
+    fn get(&self, name: &str) -> Result<Raw<'a>, Refusal> {
         let mut found = self.object.members().filter(|(key, _)| *key == name).map(|(_, value)| value);
         match (found.next(), found.next()) {
             (Some(value), None) => Ok(value),
@@ -55,7 +53,7 @@ impl<'a> Message<'a> {
     }
 
     fn string(&self, name: &str) -> Result<Cow<'a, str>, Refusal> {
-        go::string(self.get(name)?)
+        self.get(name)?.string()
     }
 
     fn name(&self, name: &str) -> Result<Name, Refusal> {
@@ -70,7 +68,7 @@ impl<'a> Message<'a> {
     }
 
     /// The kind of signal that the message carries, judged by its type alone, and its payload.
-    fn payload(&self) -> Result<(Kind, &'a RawValue), Refusal> {
+    fn payload(&self) -> Result<(Kind, Raw<'a>), Refusal> {
         match self.kind.as_ref() {
             "offer" => Ok((Kind::Offer, self.get("offer")?)),
             "answer" => Ok((Kind::Answer, self.get("answer")?)),
@@ -92,7 +90,7 @@ pub fn open(sealed: &Sealed) -> Result<Signal, Refusal> {
 }
 
 /// The signal in a payload.
-fn signal(kind: Kind, payload: &RawValue) -> Result<Signal, Refusal> {
+fn signal(kind: Kind, payload: Raw<'_>) -> Result<Signal, Refusal> {
     match kind {
         Kind::Offer => Ok(Signal::Offer { sdp: description(payload, "offer")? }),
         Kind::Answer => Ok(Signal::Answer { sdp: description(payload, "answer")? }),
@@ -101,8 +99,8 @@ fn signal(kind: Kind, payload: &RawValue) -> Result<Signal, Refusal> {
 }
 
 /// `RTCSessionDescriptionInit`.
-fn description(payload: &RawValue, kind: &str) -> Result<String, Refusal> {
-    let object = Object::parse(payload.get())?;
+fn description(payload: Raw<'_>, kind: &str) -> Result<String, Refusal> {
+    let object = payload.object()?;
     if object.string("type")?.is_some_and(|stated| stated != kind) {
         return Err(Refusal::Malformed("a description is of another type than the message that carries it"));
     }
@@ -111,11 +109,11 @@ fn description(payload: &RawValue, kind: &str) -> Result<String, Refusal> {
 }
 
 /// `RTCIceCandidateInit`. Without a candidate in it, or `null` in its place, it is the end of candidates.
-fn candidate(payload: &RawValue) -> Result<Signal, Refusal> {
+fn candidate(payload: Raw<'_>) -> Result<Signal, Refusal> {
     if payload.get() == "null" {
         return Ok(Signal::EndOfCandidates { username_fragment: None });
     }
-    let object = Object::parse(payload.get())?;
+    let object = payload.object()?;
     let text = |name| Ok::<_, Refusal>(object.string(name)?.map(Cow::into_owned));
     let (candidate, username_fragment) = (text("candidate")?.unwrap_or_default(), text("usernameFragment")?);
     if candidate.is_empty() {
@@ -157,7 +155,7 @@ struct Words<'a> {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Body<'a> {
-    Raw(&'a RawValue),
+    Raw(Raw<'a>),
     Description {
         #[serde(rename = "type")]
         kind: &'a str,
@@ -178,7 +176,7 @@ impl<'a> Words<'a> {
     }
 
     /// A message with a client's own payload.
-    fn relayed(kind: Kind, payload: &'a RawValue) -> Self {
+    fn relayed(kind: Kind, payload: Raw<'a>) -> Self {
         Words::carrying(kind, Body::Raw(payload))
     }
 

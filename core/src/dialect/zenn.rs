@@ -26,10 +26,8 @@
 //!   whoever comes it is asked for one for each: `{"target_id":"…","type":"offer"}`. The original ignores both members.
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use super::*;
-use crate::dialect::go::{Builder, Object};
+use crate::dialect::go::{Builder, Object, Raw};
 use crate::limits;
 use crate::machine::Utf8Bytes;
 use crate::signal::{Candidate, Kind};
@@ -88,7 +86,7 @@ fn name(text: &str) -> Result<Name, Refusal> {
 }
 
 /// The JSON text of what a sender wrote: a description or a candidate, as an object or as a string.
-fn json(value: Option<&RawValue>) -> Result<String, Refusal> {
+fn json(value: Option<Raw<'_>>) -> Result<String, Refusal> {
     match value {
         Some(value) if value.get().starts_with(['{', '"']) => go::canonical(value),
         _ => Err(Refusal::Malformed("neither an object nor a string is where one has to be")),
@@ -136,15 +134,12 @@ enum Inside<'a> {
 }
 
 fn with_inside<R>(json: &str, read: impl Fn(Inside<'_>) -> Result<R, Refusal>) -> Result<R, Refusal> {
-    go::shallow(json)?;
-    let value: &RawValue =
-        serde_json::from_str(json).map_err(|_| Refusal::Malformed("there is no JSON in the string"))?;
+    let value = Raw::parse(json).map_err(|_| Refusal::Malformed("there is no JSON in the string"))?;
     if value.get().starts_with('{') {
-        return read(Inside::Object(&Object::parse(value.get())?));
+        return read(Inside::Object(&value.object()?));
     }
-    let text = go::string(value)?;
+    let text = value.string()?;
     if text.trim_start().starts_with('{') {
-        go::shallow(&text)?;
         return read(Inside::Object(&Object::parse(&text)?));
     }
     read(Inside::Text(&text))

@@ -53,7 +53,7 @@ impl Server {
     /// What the hub wants done for it.
     pub(super) fn ask(&mut self, asked: Asked) -> Vec<HubEffect> {
         let watched = self.hub_steps.is_some().then(|| asked.clone());
-        let mut fx = Vec::new();
+        let mut fx = std::mem::take(&mut self.effects);
         match asked {
             // Answered by [`Server::attach`].
             Asked::Attach(..) => {}

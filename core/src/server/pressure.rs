@@ -43,10 +43,14 @@ impl Server {
     }
 
     pub(super) fn sent(&mut self, conn: ConnId, messages: usize, len: usize) {
-        if let Some(Stage::Carrier(session)) = self.conns.get(&conn).map(|conn| &conn.stage) {
-            return self.sent_by_carrier(*session, conn, messages, len);
-        }
-        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
+        let socket = match self.conns.get_mut(&conn).map(|conn| &mut conn.stage) {
+            Some(Stage::Socket(socket)) => socket,
+            Some(Stage::Carrier(session)) => {
+                let session = *session;
+                return self.sent_by_carrier(session, conn, messages, len);
+            }
+            _ => return,
+        };
         socket.last_progress = self.now;
         socket.outbox.sent(messages, len);
         for feeder in socket.outbox.release(&self.config.limits) {

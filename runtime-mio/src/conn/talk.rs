@@ -2,6 +2,7 @@
 
 use std::io;
 
+use enishi_core::frames::{Begin, Frames};
 use enishi_core::limits::{CLOSE_REASON_BYTES, DRIVER_WAITING_BYTES};
 use enishi_core::machine::{CloseReason, Frame, FrameFault};
 use tungstenite::protocol::frame::Frame as Wire;
@@ -9,17 +10,16 @@ use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Bytes, Error};
 
-use super::wire::{Out, Pipe};
-
-/// tungstenite's own read buffer: all that an idle connection holds. It is fed from memory, so a small one costs no
-/// system calls.
-const READ_BUFFER_BYTES: usize = 1024;
+use super::wire::{Out, Pipe, Spares};
 
 /// More than the longest frame header (RFC 6455, 5.2: 14 bytes).
 const FRAME_BYTES: usize = 16;
 
 /// tungstenite and what it does not tell.
 pub(super) struct Talk {
+    /// Takes the messages that come in one frame.
+    frames: Frames,
+    /// Has the rest: control frames, fragments, violations. It gets whole frames, so it holds no buffer for halves.
     context: WebSocketContext,
     role: Role,
     /// Our close frame is sent.
@@ -30,8 +30,10 @@ pub(super) struct Talk {
 
 /// What [`Talk::next`] found.
 pub(super) enum Heard {
-    /// No whole message in all that came.
+    /// Nothing more will be read.
     Nothing,
+    /// Only a part of a frame, or nothing at all. So many bytes are missing at least.
+    Part(usize),
     Frame(Frame),
     Fault(FrameFault),
     Closed(CloseReason),
@@ -43,46 +45,70 @@ pub(super) struct Full;
 impl Talk {
     pub(super) fn new(role: Role, max_message_bytes: usize) -> Self {
         let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_BYTES)
+            // Its least: it is fed from memory, frame by frame.
+            .read_buffer_size(0)
             .write_buffer_size(0)
             .max_message_size(Some(max_message_bytes))
             .max_frame_size(Some(max_message_bytes));
-        Talk { context: WebSocketContext::new(role, Some(config)), role, closing: false, faulty: false }
+        let frames = Frames::new(role == Role::Server, max_message_bytes);
+        Talk { frames, context: WebSocketContext::new(role, Some(config)), role, closing: false, faulty: false }
     }
 
-    /// The next message in `chunk`. Pings and close frames are answered into `out`.
+    /// The next message in `chunk`. Pings and close frames are answered into `out`. A part of a frame is left there.
     pub(super) fn next(&mut self, chunk: &mut &[u8], out: &mut Out) -> Heard {
         while !self.faulty {
-            let mut pipe = Pipe { input: chunk, out, replying: true };
-            let frame = match self.context.read(&mut pipe) {
-                Ok(Message::Text(text)) => Frame::Text(text),
-                Ok(Message::Binary(bytes)) => Frame::Binary(bytes),
-                Ok(Message::Ping(_)) => {
-                    // The pong is queued inside; flushing moves it to `out`.
-                    let _ = self.context.flush(&mut pipe);
-                    Frame::Ping
+            let found = match self.frames.begin(chunk) {
+                Begin::Part(missing) => return Heard::Part(missing),
+                Begin::Message(Ok(frame), whole) => {
+                    *chunk = &chunk[whole..];
+                    Heard::Frame(frame)
                 }
-                Ok(Message::Pong(_)) => Frame::Pong,
-                Ok(Message::Close(frame)) => {
-                    let _ = self.context.flush(&mut pipe);
-                    return Heard::Closed(CloseReason::Remote(frame.map_or(1005, |frame| frame.code.into())));
-                }
-                Ok(Message::Frame(_)) => continue,
-                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Heard::Nothing,
-                Err(error) => {
-                    self.faulty = true;
-                    return if self.closing { Heard::Closed(CloseReason::Local) } else { Heard::Fault(fault(&error)) };
+                Begin::Message(Err(fault), _) => self.refuse(fault),
+                Begin::Other(whole) => {
+                    let (mut frame, rest) = chunk.split_at(whole);
+                    *chunk = rest;
+                    match self.leave(&mut frame, out) {
+                        Some(heard) => heard,
+                        None => continue,
+                    }
                 }
             };
-            if !self.closing {
-                return Heard::Frame(frame);
+            if !(self.closing && matches!(found, Heard::Frame(_))) {
+                return found;
             }
         }
         Heard::Nothing
     }
 
+    /// Leaves a frame to tungstenite. `None`: it means nothing by itself.
+    fn leave(&mut self, frame: &mut &[u8], out: &mut Out) -> Option<Heard> {
+        let mut pipe = Pipe { input: frame, out, replying: true };
+        Some(Heard::Frame(match self.context.read(&mut pipe) {
+            Ok(Message::Text(text)) => Frame::Text(text),
+            Ok(Message::Binary(bytes)) => Frame::Binary(bytes),
+            Ok(Message::Ping(_)) => {
+                // The pong is queued inside; flushing moves it to `out`.
+                let _ = self.context.flush(&mut pipe);
+                Frame::Ping
+            }
+            Ok(Message::Pong(_)) => Frame::Pong,
+            Ok(Message::Close(frame)) => {
+                let _ = self.context.flush(&mut pipe);
+                return Some(Heard::Closed(CloseReason::Remote(frame.map_or(1005, |frame| frame.code.into()))));
+            }
+            Ok(Message::Frame(_)) => return None,
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(error) => return Some(self.refuse(fault(&error))),
+        }))
+    }
+
+    fn refuse(&mut self, fault: FrameFault) -> Heard {
+        self.faulty = true;
+        if self.closing { Heard::Closed(CloseReason::Local) } else { Heard::Fault(fault) }
+    }
+
     /// Queues a message. After a close frame nothing is sent (RFC 6455, 5.5.1).
-    pub(super) fn send(&mut self, frame: Frame, out: &mut Out) -> Result<(), Full> {
+    pub(super) fn send(&mut self, frame: Frame, out: &mut Out, spares: &mut Spares) -> Result<(), Full> {
         let len = frame.len();
         if out.len() + len + FRAME_BYTES > DRIVER_WAITING_BYTES {
             return Err(Full);
@@ -90,6 +116,7 @@ impl Talk {
         if !self.context.can_write() {
             return Ok(());
         }
+        out.reserve(len + FRAME_BYTES, spares);
         let counted = matches!(frame, Frame::Text(_) | Frame::Binary(_));
         let frame = match frame {
             Frame::Text(text) => Wire::message(text, OpCode::Data(Data::Text), true),

@@ -8,8 +8,23 @@ use std::mem;
 /// pings without reading must not fill our memory.
 const PONG_BACKLOG_BYTES: usize = 64 * 1024;
 
-/// Capacity that a drained connection keeps.
-const KEPT_BYTES: usize = 1024;
+/// A buffer's capacity. One that had to grow is not kept.
+const SPARE_BYTES: usize = 4 * 1024;
+
+/// Buffers that are kept: as many connections have something to send at once in a busy turn.
+const SPARES: usize = 64;
+
+/// Buffers that no connection needs now. A connection has one only while something waits in it, so that an idle one
+/// keeps none, and a message costs no allocation.
+pub(crate) struct Spares(Vec<Vec<u8>>);
+
+impl Spares {
+    /// All of them, from the start: what is kept and asked for later would lie above what connections bring, and pin it
+    /// when they are gone.
+    pub(crate) fn new() -> Self {
+        Spares((0..SPARES).map(|_| Vec::with_capacity(SPARE_BYTES)).collect())
+    }
+}
 
 /// Bytes that wait for the kernel, and where the messages in them end.
 #[derive(Default)]
@@ -32,6 +47,24 @@ impl Out {
 
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Makes room for `len` bytes, in a buffer of `spares` if there is none here.
+    pub(super) fn reserve(&mut self, len: usize, spares: &mut Spares) {
+        if self.bytes.capacity() == 0 {
+            self.bytes = spares.0.pop().unwrap_or_else(|| Vec::with_capacity(SPARE_BYTES));
+        }
+        self.bytes.reserve(len);
+    }
+
+    /// Gives the buffer away if nothing waits in it.
+    pub(super) fn release(&mut self, spares: &mut Spares) {
+        if self.bytes.is_empty() && self.bytes.capacity() > 0 {
+            let buffer = mem::take(&mut self.bytes);
+            if buffer.capacity() == SPARE_BYTES && spares.0.len() < SPARES {
+                spares.0.push(buffer);
+            }
+        }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
@@ -62,9 +95,6 @@ impl Out {
         if self.is_empty() || self.start > self.len() {
             self.past = reached;
             self.bytes.drain(..mem::take(&mut self.start));
-            if self.bytes.is_empty() && self.bytes.capacity() > KEPT_BYTES {
-                self.bytes = Vec::new();
-            }
         }
     }
 }
@@ -114,7 +144,13 @@ mod tests {
             out.taken(taken);
             assert_eq!(out.sent, sent);
         }
-        assert!(out.is_empty() && out.bytes.capacity() <= KEPT_BYTES);
+        let mut spares = Spares::new();
+        out.release(&mut spares);
+        assert!(out.is_empty() && out.bytes.capacity() == 0 && spares.0.len() == SPARES);
+        out.reserve(1, &mut spares);
+        assert_eq!((out.bytes.capacity(), spares.0.len()), (SPARE_BYTES, SPARES - 1));
+        out.release(&mut spares);
+        assert_eq!(spares.0.len(), SPARES);
     }
 
     #[test]

@@ -1,19 +1,20 @@
 //! What a machine's outputs act on: the poll, the sockets, and the lists of who needs what.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use enishi_core::machine::{ConnId, Deadline, DialId, FileOp, Input};
+use enishi_core::machine::{ConnId, Deadline, DialId, FileOp, Frame, Input};
 use mio::event::Event as Readiness;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::Sockets;
 use crate::conn::dial::{self, Dial, Host, Resolved, Shake, clause};
-use crate::conn::{Conn, Over};
+use crate::conn::{Conn, Over, Spares};
 use crate::files::{Files, Job};
 use crate::inbox::{Handle, Inbox};
 use crate::udp::Port;
@@ -27,6 +28,13 @@ const DIAL: Duration = Duration::from_secs(10);
 /// How long accepting pauses after it failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Connections for which the lists have room from the start: what grows later would lie above what connections bring, and
+/// pin it when they are gone. Memory that is not touched costs nothing.
+const ROOM: usize = 32 * 1024;
+
+/// Connections in a table that is worth making smaller when the last has gone.
+const MANY: usize = 1024;
+
 /// Everything that a machine's outputs act on.
 pub(crate) struct Io<C> {
     poll: Poll,
@@ -36,7 +44,7 @@ pub(crate) struct Io<C> {
     pub(super) files: Files,
     pub(super) listeners: Vec<Listener>,
     pub(super) udp: Vec<Port>,
-    pub(super) conns: HashMap<ConnId, Box<Conn>>,
+    pub(super) conns: HashMap<ConnId, Box<Conn>, BuildHasherDefault<Counted>>,
     last_conn: u64,
     pub(super) dials: BTreeMap<DialId, Dial>,
     /// Sources that may have something to read. Readiness is told once (edge-triggered), so this list is the memory.
@@ -48,6 +56,7 @@ pub(crate) struct Io<C> {
     /// What happened while acting; told after the turn.
     pub(super) backlog: VecDeque<Input<'static, C>>,
     deadlines: BTreeSet<(Instant, Due)>,
+    spares: Spares,
 }
 
 pub(super) struct Listener {
@@ -71,6 +80,28 @@ enum Due {
     Accept(usize),
     Linger(ConnId),
     Dial(DialId),
+}
+
+/// The hash of a [`ConnId`]: one multiplication (by 2^64 over the golden ratio), where SipHash was a twentieth of our
+/// own work for a message. Ids are counted up here, so nobody can choose some that collide.
+#[derive(Default)]
+pub(super) struct Counted(u64);
+
+impl Hasher for Counted {
+    fn write_u64(&mut self, id: u64) {
+        self.0 = id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // An id is one u64; this is for completeness.
+        for &byte in bytes {
+            self.write_u64(self.0 ^ u64::from(byte));
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl<C> Io<C> {
@@ -97,14 +128,15 @@ impl<C> Io<C> {
             files,
             listeners,
             udp,
-            conns: HashMap::new(),
+            conns: HashMap::default(),
             last_conn: 0,
             dials: BTreeMap::new(),
-            ready: VecDeque::new(),
-            dirty: Vec::new(),
-            credited: Vec::new(),
+            ready: VecDeque::with_capacity(ROOM),
+            dirty: Vec::with_capacity(ROOM),
+            credited: Vec::with_capacity(ROOM),
             backlog: VecDeque::new(),
             deadlines: BTreeSet::new(),
+            spares: Spares::new(),
         };
         Ok((io, handle))
     }
@@ -177,12 +209,20 @@ impl<C> Io<C> {
 
     /// Does something to a connection, if it is still there, and sees to what it then needs.
     pub(super) fn with(&mut self, id: ConnId, change: impl FnOnce(&mut Conn)) {
+        self.with_spares(id, |conn, _| change(conn));
+    }
+
+    pub(super) fn send(&mut self, id: ConnId, frame: Frame) {
+        self.with_spares(id, |conn, spares| conn.send(frame, spares));
+    }
+
+    fn with_spares(&mut self, id: ConnId, change: impl FnOnce(&mut Conn, &mut Spares)) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        change(conn);
+        change(conn, &mut self.spares);
         if conn.has_work() && !mem::replace(&mut conn.queued, true) {
             self.ready.push_back(Source::Conn(id));
         }
-        if !mem::replace(&mut conn.dirty, true) {
+        if !conn.is_quiet() && !mem::replace(&mut conn.dirty, true) {
             self.dirty.push(id);
         }
     }
@@ -198,17 +238,18 @@ impl<C> Io<C> {
     }
 
     pub(super) fn forget(&mut self, id: ConnId) {
-        if self.conns.remove(&id).is_none() {
+        if !self.remove(id) {
             self.backlog.retain(|input| !matches!(input, Input::Closed { conn, .. } if *conn == id));
         }
     }
 
     /// Sends what every changed connection has to send, and ends those that are over.
     pub(super) fn flush(&mut self) {
-        for id in mem::take(&mut self.dirty) {
+        let mut dirty = mem::take(&mut self.dirty);
+        for id in dirty.drain(..) {
             let Some(conn) = self.conns.get_mut(&id) else { continue };
             conn.dirty = false;
-            conn.flush();
+            conn.flush(&mut self.spares);
             if conn.has_sent() {
                 self.credited.push(id);
             }
@@ -221,10 +262,21 @@ impl<C> Io<C> {
                 self.deadlines.insert((Instant::now() + LINGER, Due::Linger(id)));
             }
         }
+        // Its memory serves the next turn.
+        debug_assert!(self.dirty.is_empty(), "flushing changes nobody else");
+        self.dirty = dirty;
+    }
+
+    fn remove(&mut self, id: ConnId) -> bool {
+        let found = self.conns.remove(&id).is_some();
+        if self.conns.is_empty() && self.conns.capacity() > MANY {
+            self.conns.shrink_to_fit();
+        }
+        found
     }
 
     fn finish(&mut self, id: ConnId, over: Over) {
-        self.conns.remove(&id);
+        self.remove(id);
         match over {
             Over::Closed(reason) => self.backlog.push_back(Input::Closed { conn: id, reason }),
             Over::NotOpened(dial, error) => self.next_address(dial, error),
@@ -253,7 +305,7 @@ impl<C> Io<C> {
                 }
                 Due::Dial(dial) => {
                     if let Some(Dial { conn, .. }) = self.dials.remove(&dial) {
-                        conn.map(|conn| self.conns.remove(&conn));
+                        conn.map(|conn| self.remove(conn));
                         let error = format!("no answer within {} s", DIAL.as_secs());
                         self.backlog.push_back(Input::DialFailed { dial, error });
                     }

@@ -121,9 +121,7 @@ async fn shake(mut wire: Wire, handshake: &Handshake, max_message_bytes: usize) 
             Answer::Refused(error) => return Err(error),
             Answer::Open { protocol, taken } => {
                 let rest = bytes.split_off(taken.min(bytes.len()));
-                let config = talk::config(max_message_bytes);
-                let open = WebSocketStream::from_partially_read(wire, rest, Role::Client, Some(config)).await;
-                return Ok((open, protocol));
+                return Ok((talk::open(wire, rest, Role::Client, max_message_bytes).await, protocol));
             }
         }
     }

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use async_tungstenite::WebSocketStream;
+use enishi_core::frames::Frames;
 use enishi_core::limits::{CLOSE_REASON_BYTES, DRIVER_WAITING_BYTES};
 use enishi_core::machine::{CloseReason, Frame, FrameFault};
 use futures_util::Sink;
@@ -16,10 +17,12 @@ use smol::Timer;
 use smol::future::{or, poll_fn, yield_now};
 use smol::stream::Stream;
 use tungstenite::error::ProtocolError;
-use tungstenite::protocol::frame::coding::CloseCode;
-use tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tungstenite::protocol::frame::Frame as Framed;
+use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
+use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Bytes, Error, Message};
 
+use super::wire::Found;
 use super::{LINGER, Link, News, Op, Wire, failed};
 
 /// Payload bytes after which a batch is flushed before more is added: the grain of [`News::Sent`].
@@ -31,34 +34,37 @@ const PONG_BACKLOG_BYTES: usize = 64 * 1024;
 /// What one message counts in a batch beside its payload; more than the longest frame header (14 bytes).
 const FRAME_BYTES: usize = 16;
 
-/// The library's read buffer, filled from memory by [`Wire`]. The default of 128 KiB is zeroed before every read and
-/// kept by every connection.
-const READ_BYTES: usize = 512;
-
-/// The library's settings for a connection that takes messages up to `max_message_bytes`.
-pub(super) fn config(max_message_bytes: usize) -> WebSocketConfig {
-    WebSocketConfig::default()
-        .read_buffer_size(READ_BYTES)
+/// A WebSocket on a wire whose handshake is done; `rest` are the first bytes behind it.
+pub(super) async fn open(mut wire: Wire, rest: Vec<u8>, role: Role, max_message_bytes: usize) -> WebSocketStream<Wire> {
+    wire.speak(Frames::new(role == Role::Server, max_message_bytes), rest);
+    let config = WebSocketConfig::default()
+        // Its least: it is fed from memory, frame by frame.
+        .read_buffer_size(0)
         .write_buffer_size(BATCH_BYTES)
         // Never reached, since the wire takes everything at once: what waits is counted by the main task.
         .max_write_buffer_size(BATCH_BYTES + DRIVER_WAITING_BYTES)
         .max_message_size(Some(max_message_bytes))
-        .max_frame_size(Some(max_message_bytes))
+        .max_frame_size(Some(max_message_bytes));
+    WebSocketStream::from_raw_socket(wire, role, Some(config)).await
 }
 
 /// Speaks WebSocket until the end, and tells it.
-pub(crate) async fn talk(ws: WebSocketStream<Wire>, link: Link) {
-    let mut talk =
-        Talk { ws, link, out: VecDeque::new(), batch: (0, 0), unflushed: false, faulty: false, closing: None };
-    let reason = talk.converse().await;
-    let Talk { ws, mut link, .. } = talk;
-    // The socket is closed before its end is told.
-    drop(ws);
-    link.tell(News::Closed(reason)).await;
+pub(crate) fn talk(ws: WebSocketStream<Wire>, role: Role, link: Link) -> impl Future<Output = ()> {
+    let (out, batch) = (VecDeque::new(), (0, 0));
+    // Boxed before the task begins, or the task would have room for it twice: as an argument and as what it becomes.
+    let mut talk = Box::new(Talk { ws, role, link, out, batch, unflushed: false, faulty: false, closing: None });
+    async move {
+        let reason = talk.converse().await;
+        let Talk { ws, mut link, .. } = *talk;
+        // The socket is closed before its end is told.
+        drop(ws);
+        link.tell(News::Closed(reason)).await;
+    }
 }
 
 struct Talk {
     ws: WebSocketStream<Wire>,
+    role: Role,
     link: Link,
     /// Messages that are not on the wire yet.
     out: VecDeque<Frame>,
@@ -83,6 +89,8 @@ enum Turn {
     Op(Option<Op>),
     Flushed(Result<(), Error>),
     Message(Option<Result<Message, Error>>),
+    Frame(Frame),
+    Fault(FrameFault),
     /// Bytes that made no message.
     Heard,
     Discarded,
@@ -107,16 +115,15 @@ impl Talk {
                     }
                     self.hang_up();
                 }
-                Turn::Message(Some(Ok(Message::Close(frame)))) => return self.acknowledge(frame).await,
+                Turn::Message(Some(Ok(Message::Close(frame)))) => {
+                    // Boxed: it is a part of every connection's task otherwise.
+                    return Box::pin(self.acknowledge(frame)).await;
+                }
                 Turn::Message(Some(Ok(message))) => self.hear(message).await,
+                Turn::Frame(frame) => self.pass_on(frame).await,
+                Turn::Fault(fault) => self.refuse(fault).await,
                 Turn::Message(Some(Err(error))) | Turn::Flushed(Err(error)) => match verdict(error) {
-                    Ok(fault) => {
-                        self.faulty = true;
-                        if self.closing.is_none() {
-                            self.link.tell(News::Fault(fault)).await;
-                        }
-                        self.hang_up();
-                    }
+                    Ok(fault) => self.refuse(fault).await,
                     Err(_) if self.closing.is_some() => return CloseReason::Local,
                     Err(reason) => return reason,
                 },
@@ -164,13 +171,25 @@ impl Talk {
             None => {}
         }
         self.ws.get_mut().begin_turn();
-        match Pin::new(&mut self.ws).poll_next(cx) {
-            Poll::Ready(message) => {
-                self.ws.get_mut().take_heard();
-                Poll::Ready(Turn::Message(message))
-            }
-            Poll::Pending if self.ws.get_mut().take_heard() => Poll::Ready(Turn::Heard),
-            Poll::Pending => Poll::Pending,
+        let turn = self.poll_read(cx);
+        // What makes a message is no news by itself.
+        let heard = self.ws.get_mut().take_heard();
+        if turn.is_pending() && heard { Poll::Ready(Turn::Heard) } else { turn }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
+        loop {
+            return Poll::Ready(match ready!(self.ws.get_mut().poll_frame(cx)) {
+                Ok(Found::Message(Ok(frame))) => Turn::Frame(frame),
+                Ok(Found::Message(Err(fault))) => Turn::Fault(fault),
+                Ok(Found::End) => Turn::Message(None),
+                Ok(Found::Other) => match Pin::new(&mut self.ws).poll_next(cx) {
+                    Poll::Ready(message) => Turn::Message(message),
+                    // The frame alone made no message.
+                    Poll::Pending => continue,
+                },
+                Err(error) => Turn::Message(Some(Err(Error::Io(error)))),
+            });
         }
     }
 
@@ -195,17 +214,29 @@ impl Talk {
     async fn hear(&mut self, message: Message) {
         // The library answers pings.
         self.unflushed |= matches!(message, Message::Ping(_));
-        if self.closing.is_some() {
-            return yield_now().await;
-        }
-        let frame = match message {
+        self.pass_on(match message {
             Message::Text(text) => Frame::Text(text),
             Message::Binary(bytes) => Frame::Binary(bytes),
             Message::Ping(_) => Frame::Ping,
             Message::Pong(_) => Frame::Pong,
             Message::Close(_) | Message::Frame(_) => return,
-        };
-        self.link.tell(News::Frame(frame)).await;
+        })
+        .await;
+    }
+
+    async fn pass_on(&mut self, frame: Frame) {
+        match self.closing {
+            Some(_) => yield_now().await,
+            None => self.link.tell(News::Frame(frame)).await,
+        }
+    }
+
+    async fn refuse(&mut self, fault: FrameFault) {
+        self.faulty = true;
+        if self.closing.is_none() {
+            self.link.tell(News::Fault(fault)).await;
+        }
+        self.hang_up();
     }
 
     /// Puts on the wire what one flush should carry: some messages, or the close frame after the last of them.
@@ -220,12 +251,13 @@ impl Talk {
                 self.batch.0 += 1;
                 self.batch.1 += frame.len();
             }
-            self.put(message(frame))?;
+            self.put(frame)?;
         }
         if bytes == 0
             && let Some(frame) = self.closing.as_mut().and_then(|closing| closing.frame.take())
         {
-            self.put(Message::Close(Some(frame)))?;
+            self.unflushed = true;
+            Pin::new(&mut self.ws).start_send(Message::Close(Some(frame)))?;
         }
         if !self.unflushed {
             return Ok(());
@@ -237,9 +269,19 @@ impl Talk {
         }
     }
 
-    fn put(&mut self, message: Message) -> Result<(), Error> {
+    fn put(&mut self, frame: Frame) -> Result<(), Error> {
         self.unflushed = true;
-        Pin::new(&mut self.ws).start_send(message)
+        let frame = match frame {
+            Frame::Text(text) => Framed::message(text, OpCode::Data(Data::Text), true),
+            Frame::Binary(bytes) => Framed::message(bytes, OpCode::Data(Data::Binary), true),
+            Frame::Ping => Framed::ping(Bytes::new()),
+            Frame::Pong => Framed::pong(Bytes::new()),
+        };
+        // A server's frame is not masked, so the library's own buffer, which keeps its size, can be left out.
+        match self.role {
+            Role::Server => frame.format(self.ws.get_mut().out()),
+            Role::Client => Pin::new(&mut self.ws).start_send(Message::Frame(frame)),
+        }
     }
 
     /// Empties the library's buffer into the wire, and the wire into the kernel.
@@ -283,15 +325,6 @@ impl Talk {
                 Poll::Ready(Err(_)) | Poll::Pending => return,
             }
         }
-    }
-}
-
-fn message(frame: Frame) -> Message {
-    match frame {
-        Frame::Text(text) => Message::Text(text),
-        Frame::Binary(bytes) => Message::Binary(bytes),
-        Frame::Ping => Message::Ping(Bytes::new()),
-        Frame::Pong => Message::Pong(Bytes::new()),
     }
 }
 

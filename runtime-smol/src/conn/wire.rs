@@ -1,22 +1,41 @@
 //! A TCP stream with the habits that a hub needs: short reads are believed, no source reads for ever, and writing goes to
 //! memory first, so that the WebSocket library never meets a socket that blocks.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use enishi_core::frames::{Begin, Frames};
+use enishi_core::machine::{Frame, FrameFault};
 use smol::Async;
 use smol::io::{AsyncRead, AsyncWrite};
 
 /// Bytes that one connection may read before it is another's turn.
 const TURN_BYTES: usize = 64 * 1024;
 
-/// Bytes of one system call. They pass through the stack, so that an idle connection keeps no buffer for them.
-const CHUNK_BYTES: usize = 8 * 1024;
+/// Bytes of one system call.
+const CHUNK_BYTES: usize = 32 * 1024;
 
 /// The largest buffer for writing that an idle connection keeps.
-const KEPT_BYTES: usize = 4 * 1024;
+const KEPT_BYTES: usize = 512;
+
+thread_local! {
+    /// What every connection of the thread reads into, so that an idle one keeps no buffer. It is taken for a read and
+    /// put back; nothing waits in between.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// What [`Wire::poll_frame`] found.
+pub(crate) enum Found {
+    /// A message, in one frame.
+    Message(Result<Frame, FrameFault>),
+    /// A frame that the WebSocket library has to look at: it can read it now, and nothing behind it.
+    Other,
+    /// The stream has ended.
+    End,
+}
 
 /// The stream.
 #[derive(Debug)]
@@ -28,9 +47,13 @@ pub(crate) struct Wire {
     heard: bool,
     /// What may still be read in this turn.
     left: usize,
-    /// Bytes that were read and not asked for yet, from `taken` on.
+    /// Finds the messages in it, once it is a WebSocket's.
+    frames: Frames,
+    /// Bytes that were read and made nothing yet, from `taken` on.
     ahead: Vec<u8>,
     taken: usize,
+    /// How many of those the library may read.
+    offered: usize,
     /// Bytes to write, from `written` on.
     out: Vec<u8>,
     written: usize,
@@ -50,12 +73,52 @@ impl Wire {
             drained: false,
             heard: false,
             left: TURN_BYTES,
+            frames: Frames::new(true, 0),
             ahead: Vec::new(),
             taken: 0,
+            offered: 0,
             out: Vec::new(),
             written: 0,
             blocked: false,
             muted: false,
+        }
+    }
+
+    /// From now on it carries `frames`; the first `bytes` of them are here already.
+    pub(crate) fn speak(&mut self, frames: Frames, bytes: Vec<u8>) {
+        (self.frames, self.ahead, self.taken) = (frames, bytes, 0);
+    }
+
+    /// The next message, or what else there is.
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Found>> {
+        loop {
+            let bytes = self.ahead.get(self.taken..).unwrap_or_default();
+            match self.frames.begin(bytes) {
+                Begin::Message(message, whole) => {
+                    self.take(whole);
+                    return Poll::Ready(Ok(Found::Message(message)));
+                }
+                Begin::Other(whole) => {
+                    self.offered = whole;
+                    return Poll::Ready(Ok(Found::Other));
+                }
+                Begin::Part(_) => {}
+            }
+            self.ahead.drain(..std::mem::take(&mut self.taken));
+            let mut ahead = std::mem::take(&mut self.ahead);
+            let read = self.poll_recv(cx, |chunk| ahead.extend_from_slice(chunk));
+            self.ahead = ahead;
+            if ready!(read)? == 0 {
+                return Poll::Ready(Ok(Found::End));
+            }
+        }
+    }
+
+    /// Bytes of `ahead` are used up.
+    fn take(&mut self, len: usize) {
+        self.taken += len;
+        if self.taken >= self.ahead.len() {
+            (self.ahead, self.taken) = (Vec::new(), 0);
         }
     }
 
@@ -72,20 +135,19 @@ impl Wire {
     /// Reads what is there to the end of `buffer`. `Ok(0)`: the stream has ended.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut Vec<u8>) -> Poll<io::Result<usize>> {
         self.begin_turn();
-        let mut chunk = [0; CHUNK_BYTES];
-        let read = ready!(self.poll_recv(cx, &mut chunk))?;
+        let read = ready!(self.poll_recv(cx, |chunk| buffer.extend_from_slice(chunk)))?;
         self.heard = false;
-        buffer.extend_from_slice(&chunk[..read]);
         Poll::Ready(Ok(read))
     }
 
     /// Reads and forgets. `Ok(0)`: the stream has ended.
     pub(crate) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.begin_turn();
-        self.poll_recv(cx, &mut [0; CHUNK_BYTES])
+        self.poll_recv(cx, |_| ())
     }
 
-    fn poll_recv(&mut self, cx: &mut Context<'_>, chunk: &mut [u8]) -> Poll<io::Result<usize>> {
+    /// Reads once, and gives what came to `take`.
+    fn poll_recv(&mut self, cx: &mut Context<'_>, mut take: impl FnMut(&[u8])) -> Poll<io::Result<usize>> {
         if self.left == 0 {
             return Poll::Pending;
         }
@@ -94,10 +156,17 @@ impl Wire {
                 ready!(self.tcp.poll_readable(cx))?;
                 self.drained = false;
             }
-            match self.tcp.get_ref().read(chunk) {
+            let mut chunk = SCRATCH.take();
+            chunk.resize(CHUNK_BYTES, 0);
+            let read = self.tcp.get_ref().read(&mut chunk);
+            if let Ok(read) = read {
+                take(&chunk[..read]);
+            }
+            SCRATCH.set(chunk);
+            match read {
                 Ok(read) => {
                     // An end of stream is not drained: it can be read again at once.
-                    self.drained = read > 0 && read < chunk.len();
+                    self.drained = read > 0 && read < CHUNK_BYTES;
                     self.heard |= read > 0;
                     self.left = self.left.saturating_sub(read);
                     return Poll::Ready(Ok(read));
@@ -117,6 +186,11 @@ impl Wire {
     /// While `on`, what the library writes goes nowhere: its answers to pings that pile up.
     pub(crate) fn mute(&mut self, on: bool) {
         self.muted = on;
+    }
+
+    /// Where bytes to be written are added.
+    pub(crate) fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.out
     }
 
     /// Adds bytes to be written.
@@ -154,24 +228,17 @@ impl Wire {
     }
 }
 
+/// Gives the library what it may read, and no more: it is asked again when there is.
 impl AsyncRead for Wire {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.ahead.is_empty() {
-            let mut chunk = [0; CHUNK_BYTES];
-            let read = ready!(this.poll_recv(cx, &mut chunk))?;
-            let now = read.min(buffer.len());
-            buffer[..now].copy_from_slice(&chunk[..now]);
-            this.ahead.extend_from_slice(&chunk[now..read]);
-            return Poll::Ready(Ok(now));
+        let now = this.offered.min(buffer.len());
+        if now == 0 {
+            return Poll::Pending;
         }
-        let rest = &this.ahead[this.taken..];
-        let now = rest.len().min(buffer.len());
-        buffer[..now].copy_from_slice(&rest[..now]);
-        this.taken += now;
-        if this.taken == this.ahead.len() {
-            (this.ahead, this.taken) = (Vec::new(), 0);
-        }
+        buffer[..now].copy_from_slice(&this.ahead[this.taken..this.taken + now]);
+        this.offered -= now;
+        this.take(now);
         Poll::Ready(Ok(now))
     }
 }

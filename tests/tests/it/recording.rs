@@ -100,18 +100,22 @@ fn flashes(file: &[u8]) -> Vec<Duration> {
     flashes
 }
 
-/// When a file's sound begins to beep, decoded: the first of these milliseconds after 500 of silence.
+/// When a file's sound begins to beep, decoded: the first of these milliseconds after 500 of silence. A beep whose
+/// first packet was lost began at a time that nobody can tell, and is left out.
 fn beeps(file: &[u8]) -> Vec<Duration> {
     let mut decoder = opus::Decoder::new().expect("a decoder");
     let (mut silent_since, mut beeps) = (Some(Duration::ZERO), Vec::new());
+    let mut expected = Duration::ZERO;
     for frame in frames(file, Kind::Audio) {
+        let after_loss = frame.time > expected + MS * 10;
+        expected = frame.time + MS * 20;
         let sound = decoder.decode(&frame.data).expect("sound that can be decoded");
         for (number, piece) in sound.chunks(96).enumerate() {
             let at = frame.time + MS * number as u32;
             let is_silent = piece.iter().all(|sample| sample.unsigned_abs() < 3_000);
             if is_silent {
                 silent_since.get_or_insert(at);
-            } else if silent_since.take().is_some_and(|since| at - since > SECOND / 2) && at > SECOND {
+            } else if silent_since.take().is_some_and(|since| at - since > SECOND / 2) && at > SECOND && !after_loss {
                 beeps.push(at);
             }
         }
@@ -119,11 +123,15 @@ fn beeps(file: &[u8]) -> Vec<Duration> {
     beeps
 }
 
-/// The offsets of the beeps from the flashes next to them, in milliseconds.
+/// The offsets of the beeps from the flashes that they belong to, in milliseconds.
 fn offsets(file: &[u8]) -> Vec<i64> {
     let (flashes, beeps) = (flashes(file), beeps(file));
     let offset = |flash: &Duration| {
-        beeps.iter().map(|beep| beep.as_millis() as i64 - flash.as_millis() as i64).min_by_key(|offset| offset.abs())
+        beeps
+            .iter()
+            .map(|beep| beep.as_millis() as i64 - flash.as_millis() as i64)
+            .min_by_key(|offset| offset.abs())
+            .filter(|offset| offset.abs() < 500)
     };
     flashes.iter().filter(|flash| **flash > SECOND).filter_map(offset).collect()
 }

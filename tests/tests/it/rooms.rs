@@ -296,8 +296,13 @@ fn joining_again_connects_those_who_lost_each_other() {
     for (seed, cast) in CASTS.into_iter().enumerate() {
         let mut world = four(cast, seed as u64);
         world.path.loss = 1.0;
-        let closed = |notice: &AgentNotice| matches!(notice, AgentNotice::Peer { state: PeerState::Closed, .. });
-        world.until(SECOND * 60, "all are apart", |world| (0..4).all(|i| world.count(i, closed) == 3));
+        // They try again meanwhile, so that some are told more than once.
+        let closed = |notice: &AgentNotice, id: &str| matches!(notice, AgentNotice::Peer { id: of, state: PeerState::Closed } if of.as_str() == id);
+        let parted = |world: &World, i: usize, id: &str| world.count(i, |notice| closed(notice, id)) > 0;
+        world.until(SECOND * 60, "all are apart", |world| {
+            (0..4)
+                .all(|i| (0..4).filter(|&other| other != i).all(|other| parted(world, i, ["a", "b", "c", "d"][other])))
+        });
         world.path = Path::default();
         for index in [0, 2] {
             world.command(index, AgentCommand::Join("demo".into()));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::wire::{self, Envelope};
 use super::{Generation, text};
-use crate::dialect::go::{Builder, Object};
+use crate::dialect::go::Builder;
 use crate::dialect::{Context, Dialect};
 use crate::machine::Frame;
 use crate::signal::{Command, Event, Letter, Name, Refusal, Resumed, To};
@@ -138,7 +138,7 @@ impl Client {
             return self.signal(text);
         }
         let inside = envelope.inside(Generation::C)?;
-        let data = Object::parse(&inside.text)?;
+        let data = inside.object()?;
         let name = data.string("client_id")?.unwrap_or_default();
         let success = data.get("success")?.is_some_and(|value| value.get() == "true");
         let code = data.string("code")?;

@@ -1,5 +1,7 @@
 //! The server's side of one connection.
 
+use std::borrow::Cow;
+
 use super::wire::{self, Envelope, Routed};
 use super::{Generation, text};
 use crate::clock::rfc3339;
@@ -98,9 +100,10 @@ impl Server {
         tag: &mut Option<Tag>,
     ) -> Result<Command, Refusal> {
         let envelope = Envelope::parse(self.generation, text)?;
+        let mut timestamp = None;
         if self.generation == Generation::C {
             let id = envelope.object().string("id")?.unwrap_or_default();
-            envelope.timestamp()?;
+            timestamp = envelope.timestamp()?;
             if self.errors {
                 *tag = wire::name(&id).ok();
             }
@@ -111,12 +114,12 @@ impl Server {
             (Generation::A | Generation::B, "register") => Ok(Command::Register { name: None, resumable: false }),
             (Generation::A | Generation::B, "unregister") => {
                 let inside = envelope.inside(self.generation)?;
-                let id = Object::parse(&inside.text)?.string("id")?.unwrap_or_default();
+                let id = inside.object()?.string("id")?.unwrap_or_default();
                 Ok(Command::Unregister { name: wire::name(&id)? })
             }
             (Generation::A | Generation::B, "") => Err(Refusal::Malformed("the message has no type")),
             (_, kind) if self.generation.has_signal(kind) => {
-                self.letter(cx, text, &envelope, tag.clone()).map(Command::Signal)
+                self.letter(cx, text, &envelope, timestamp, tag.clone()).map(Command::Signal)
             }
             _ => Err(Refusal::UnknownType),
         }
@@ -125,7 +128,7 @@ impl Server {
     /// C: `register_request`.
     fn register(&mut self, envelope: &Envelope<'_>) -> Result<Command, Refusal> {
         let inside = envelope.inside(Generation::C)?;
-        let data = Object::parse(&inside.text)?;
+        let data = inside.object()?;
         let id = data.string("client_id")?.unwrap_or_default();
         match data.get("errors")?.map(|value| value.get()) {
             Some("true") => self.errors = true,
@@ -139,7 +142,7 @@ impl Server {
     /// C: `unregister_request`; without a name, the oldest is meant.
     fn unregister(&mut self, envelope: &Envelope<'_>) -> Result<Command, Refusal> {
         let id = match envelope.content {
-            Some(data) => Object::parse(data.get())?.string("client_id")?.unwrap_or_default(),
+            Some(data) => data.object()?.string("client_id")?.unwrap_or_default(),
             None => "".into(),
         };
         let name = match self.names.first() {
@@ -157,11 +160,12 @@ impl Server {
         cx: &mut Context<'_>,
         text: &Utf8Bytes,
         envelope: &Envelope<'_>,
+        timestamp: Option<Cow<'_, str>>,
         tag: Option<Tag>,
     ) -> Result<crate::signal::Envelope, Refusal> {
         let generation = self.generation;
         let inside = envelope.inside(generation)?;
-        let object = Object::parse(&inside.text)?;
+        let object = inside.object()?;
         let routed = Routed::parse(generation, &envelope.kind, &object)?;
         let to = wire::name(&routed.to).map_err(|refusal| match generation {
             // Nobody can have such a name, and for that A and B have a word.
@@ -173,8 +177,8 @@ impl Server {
         let filled = stated.is_none().then(|| self.names.first()).flatten();
         let kind = routed.body.kind();
         let frame = match generation {
-            Generation::C if filled.is_none() && envelope.is_exact() && envelope.timestamp()?.is_some() => text.clone(),
-            Generation::C => rewrite(cx, envelope, &object, filled)?.into(),
+            Generation::C if filled.is_none() && envelope.is_exact() && timestamp.is_some() => text.clone(),
+            Generation::C => rewrite(cx, envelope, timestamp, &object, filled)?.into(),
             Generation::A if filled.is_none() && inside.native && routed.native => text.clone(),
             Generation::B if filled.is_none() && inside.native && routed.native => rewrap(text, envelope),
             Generation::A | Generation::B => {
@@ -253,10 +257,11 @@ impl Server {
 fn rewrite(
     cx: &Context<'_>,
     envelope: &Envelope<'_>,
+    timestamp: Option<Cow<'_, str>>,
     data: &Object<'_>,
     from: Option<&Name>,
 ) -> Result<String, Refusal> {
-    let timestamp = envelope.timestamp()?.map_or_else(|| rfc3339(cx.unix), |timestamp| timestamp.into_owned());
+    let timestamp = timestamp.unwrap_or_else(|| rfc3339(cx.unix).into());
     let id = envelope.object().string("id")?.unwrap_or_default();
     let outer = Builder::new().text("id", &id).text("type", &envelope.kind).text("timestamp", &timestamp);
     let text = match (from, envelope.content) {

@@ -3,12 +3,11 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 
 use super::Generation;
 use crate::clock::rfc3339;
 use crate::dialect::Context;
-use crate::dialect::go::{self, Builder, Object};
+use crate::dialect::go::{self, Builder, Object, Raw};
 use crate::limits;
 use crate::signal::{Candidate, Kind, Name, Payload, Refusal, Signal};
 
@@ -90,7 +89,7 @@ pub struct Envelope<'a> {
     /// The type; empty if there is none.
     pub kind: Cow<'a, str>,
     /// What is inside, as it stands in the frame: `data`, or `raw`.
-    pub content: Option<&'a RawValue>,
+    pub content: Option<Raw<'a>>,
     object: Object<'a>,
 }
 
@@ -100,7 +99,6 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// [`Refusal::Malformed`].
     pub fn parse(generation: Generation, text: &'a str) -> Result<Self, Refusal> {
-        go::shallow(text)?;
         let object = Object::parse(text)?;
         let words = generation.words();
         let kind = object.string(words.kind)?.unwrap_or_default();
@@ -120,20 +118,19 @@ impl<'a> Envelope<'a> {
     pub fn inside(&self, generation: Generation) -> Result<Inside<'a>, Refusal> {
         let content = self.content.ok_or(Refusal::Malformed("the message has nothing inside"))?;
         if generation == Generation::C {
-            return Ok(Inside { text: Cow::Borrowed(content.get()), native: true });
+            return Ok(Inside { json: Json::Checked(content), native: true });
         }
         if content.get().starts_with('{') {
-            return Ok(Inside { text: Cow::Borrowed(content.get()), native: false });
+            return Ok(Inside { json: Json::Checked(content), native: false });
         }
-        let text = go::string(content)?;
+        let text = content.string()?;
         if text.trim_start().starts_with('{') {
-            return Ok(Inside { text, native: false });
+            return Ok(Inside { json: Json::Text(text), native: false });
         }
         let text = String::from_utf8(go::bytes(&text)?)
             .map_err(|_| Refusal::Malformed("what is inside the message is not UTF-8"))?;
-        go::shallow(&text)?;
         // Base64 has nothing that needs an escape; where there is one anyway, the generation would write it anew.
-        Ok(Inside { text: Cow::Owned(text), native: !content.get().contains('\\') })
+        Ok(Inside { json: Json::Text(text.into()), native: !content.get().contains('\\') })
     }
 
     /// C: the timestamp.
@@ -154,13 +151,33 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// The text of the inner object.
+/// The inner object, not opened yet.
 #[derive(Debug)]
 pub struct Inside<'a> {
-    /// JSON, or not: nobody looked yet.
-    pub text: Cow<'a, str>,
+    json: Json<'a>,
     /// Whether it stood in the frame in the form that the generation writes.
     pub native: bool,
+}
+
+#[derive(Debug)]
+enum Json<'a> {
+    /// A value of the outer object.
+    Checked(Raw<'a>),
+    /// JSON, or not: nobody looked yet.
+    Text(Cow<'a, str>),
+}
+
+impl Inside<'_> {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// [`Refusal::Malformed`]: it is no object.
+    pub fn object(&self) -> Result<Object<'_>, Refusal> {
+        match &self.json {
+            Json::Checked(value) => value.object(),
+            Json::Text(text) => Object::parse(text),
+        }
+    }
 }
 
 /// The inner object of a message that is for somebody.
@@ -184,10 +201,10 @@ pub enum Body<'a> {
         /// Which.
         kind: Kind,
         /// A string, not unescaped.
-        sdp: &'a RawValue,
+        sdp: Raw<'a>,
     },
     /// A candidate, or the end of them.
-    Candidate(Candidate),
+    Candidate(Init<'a>),
     /// Relayed data.
     Data {
         /// The channel's label.
@@ -195,6 +212,15 @@ pub enum Body<'a> {
         /// The message.
         payload: Vec<u8>,
     },
+}
+
+/// `RTCIceCandidateInit`.
+#[derive(Debug, Default)]
+pub struct Init<'a> {
+    candidate: Cow<'a, str>,
+    mid: Option<Cow<'a, str>>,
+    index: Option<u16>,
+    fragment: Option<Cow<'a, str>>,
 }
 
 impl<'a> Routed<'a> {
@@ -243,12 +269,17 @@ impl Body<'_> {
     /// [`Refusal::Malformed`]: the SDP has an escape that is no character.
     pub fn into_signal(self) -> Result<Signal, Refusal> {
         Ok(match self {
-            Body::Description { kind: Kind::Offer, sdp } => Signal::Offer { sdp: go::string(sdp)?.into_owned() },
-            Body::Description { sdp, .. } => Signal::Answer { sdp: go::string(sdp)?.into_owned() },
+            Body::Description { kind: Kind::Offer, sdp } => Signal::Offer { sdp: sdp.string()?.into_owned() },
+            Body::Description { sdp, .. } => Signal::Answer { sdp: sdp.string()?.into_owned() },
             Body::Candidate(candidate) if candidate.candidate.is_empty() => {
-                Signal::EndOfCandidates { username_fragment: candidate.username_fragment }
+                Signal::EndOfCandidates { username_fragment: candidate.fragment.map(Cow::into_owned) }
             }
-            Body::Candidate(candidate) => Signal::Candidate(candidate),
+            Body::Candidate(candidate) => Signal::Candidate(Candidate {
+                candidate: candidate.candidate.into_owned(),
+                sdp_mid: candidate.mid.map(Cow::into_owned),
+                sdp_m_line_index: candidate.index,
+                username_fragment: candidate.fragment.map(Cow::into_owned),
+            }),
             Body::Data { label, payload } => Signal::Data {
                 label: label.into_owned(),
                 payload: match String::from_utf8(payload) {
@@ -270,7 +301,7 @@ struct Members<'o, 'a> {
 }
 
 impl<'a> Members<'_, 'a> {
-    fn get(&mut self, word: fn(&Words) -> &'static str) -> Result<Option<&'a RawValue>, Refusal> {
+    fn get(&mut self, word: fn(&Words) -> &'static str) -> Result<Option<Raw<'a>>, Refusal> {
         let (name, other) = (word(self.generation.words()), word(self.generation.other_words()));
         let value = self.object.get(name)?;
         if go::same_name(name, other) {
@@ -287,13 +318,13 @@ impl<'a> Members<'_, 'a> {
     }
 
     fn string(&mut self, word: fn(&Words) -> &'static str) -> Result<Cow<'a, str>, Refusal> {
-        Ok(self.get(word)?.map(go::string).transpose()?.unwrap_or_default())
+        Ok(self.get(word)?.map(Raw::string).transpose()?.unwrap_or_default())
     }
 }
 
-fn description(value: Option<&RawValue>) -> Result<Body<'_>, Refusal> {
+fn description(value: Option<Raw<'_>>) -> Result<Body<'_>, Refusal> {
     let value = value.ok_or(Refusal::Malformed("the message has no session description"))?;
-    let object = Object::parse(value.get())?;
+    let object = value.object()?;
     let kind = match object.string("type")?.as_deref() {
         Some("offer") => Kind::Offer,
         Some("answer") => Kind::Answer,
@@ -308,31 +339,31 @@ fn description(value: Option<&RawValue>) -> Result<Body<'_>, Refusal> {
 
 /// A candidate, and whether it stood there as the generation writes it: in C as an object, in A and B as a string with
 /// the JSON of one. The README's form may have the object itself there, or the bare `candidate:` line.
-fn candidate(generation: Generation, value: &RawValue) -> Result<(Candidate, bool), Refusal> {
+fn candidate(generation: Generation, value: Raw<'_>) -> Result<(Init<'_>, bool), Refusal> {
     if value.get().starts_with('{') {
-        return Ok((candidate_init(value.get())?, generation == Generation::C));
+        return Ok((init(&value.object()?)?, generation == Generation::C));
     }
     if generation == Generation::C {
         return Err(Refusal::Malformed("the candidate is not an object"));
     }
-    let text = go::string(value)?;
+    let text = value.string()?;
     if text.is_empty() || text.starts_with("candidate:") {
-        return Ok((Candidate { candidate: text.into_owned(), ..Candidate::default() }, false));
+        return Ok((Init { candidate: text, ..Init::default() }, false));
     }
-    go::shallow(&text)?;
-    Ok((candidate_init(&text)?, true))
+    // The text that it stands in is ours.
+    let Init { candidate, mid, index, fragment } = init(&Object::parse(&text)?)?;
+    let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+    Ok((Init { candidate: owned(candidate), mid: mid.map(owned), index, fragment: fragment.map(owned) }, true))
 }
 
 /// `RTCIceCandidateInit`, in camel case in all generations.
-fn candidate_init(text: &str) -> Result<Candidate, Refusal> {
-    let object = Object::parse(text)?;
-    let text = |name| Ok::<_, Refusal>(object.string(name)?.map(Cow::into_owned));
-    let index = object.get("sdpMLineIndex")?.map(|value| serde_json::from_str(value.get())).transpose();
-    Ok(Candidate {
-        candidate: text("candidate")?.unwrap_or_default(),
-        sdp_mid: text("sdpMid")?,
-        sdp_m_line_index: index.map_err(|_| Refusal::Malformed("sdpMLineIndex is not a number from 0 to 65535"))?,
-        username_fragment: text("usernameFragment")?,
+fn init<'a>(object: &Object<'a>) -> Result<Init<'a>, Refusal> {
+    let index = object.get("sdpMLineIndex")?.map(|value| value.get().parse()).transpose();
+    Ok(Init {
+        candidate: object.string("candidate")?.unwrap_or_default(),
+        mid: object.string("sdpMid")?,
+        index: index.map_err(|_| Refusal::Malformed("sdpMLineIndex is not a number from 0 to 65535"))?,
+        fragment: object.string("usernameFragment")?,
     })
 }
 
@@ -344,7 +375,7 @@ fn candidate_init(text: &str) -> Result<Candidate, Refusal> {
 pub fn read(generation: Generation, text: &str) -> Result<(String, String, Signal), Refusal> {
     let envelope = Envelope::parse(generation, text)?;
     let inside = envelope.inside(generation)?;
-    let object = Object::parse(&inside.text)?;
+    let object = inside.object()?;
     let routed = Routed::parse(generation, &envelope.kind, &object)?;
     Ok((routed.from.into_owned(), routed.to.into_owned(), routed.body.into_signal()?))
 }

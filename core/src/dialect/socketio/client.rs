@@ -139,7 +139,7 @@ impl Client {
                 let list = rest.trim_start_matches(|c: char| c.is_ascii_digit());
                 let arguments: Arguments<'_> =
                     serde_json::from_str(list).map_err(|_| Refusal::Malformed("an event that is no list"))?;
-                let name = arguments.first.map(go::string).transpose()?.unwrap_or_default();
+                let name = arguments.first.map(|first| go::Raw::from(first).string()).transpose()?.unwrap_or_default();
                 Ok(self.event(&name, arguments.second.map_or("null", |payload| payload.get())))
             }
             _ => Ok(None),

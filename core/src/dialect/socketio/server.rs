@@ -130,7 +130,7 @@ impl Server {
     fn event(&self, text: &Utf8Bytes, rest: &str) -> Asked {
         let list = rest.strip_prefix("/,").unwrap_or(rest).trim_start_matches(|c: char| c.is_ascii_digit());
         let arguments: Arguments<'_> = serde_json::from_str(list).map_err(|_| undecodable())?;
-        let name = arguments.first.and_then(|name| go::string(name).ok()).ok_or_else(undecodable)?;
+        let name = arguments.first.and_then(|name| go::Raw::from(name).string().ok()).ok_or_else(undecodable)?;
         if name != wire::MESSAGE {
             return Ok(None);
         }

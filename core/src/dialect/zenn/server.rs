@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::{SEPARATOR, bounded, candidate, json, name, required, text, write};
-use crate::dialect::go::{self, Builder, Object};
+use crate::dialect::go::{Builder, Object};
 use crate::dialect::{Context, Dialect, Heard, Said};
 use crate::limits;
 use crate::machine::Frame;
@@ -100,7 +100,6 @@ impl Server {
 
     fn understand(&mut self, cx: &Context<'_>, frame: &Frame, out: &mut Vec<Heard>) -> Result<(), Refusal> {
         let text = text(frame)?;
-        go::shallow(&text)?;
         let object = Object::parse(&text)?;
         let kind = required(&object, "type")?;
         let id = object.string("id")?.map(|id| name(&id)).transpose()?;
