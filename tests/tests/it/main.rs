@@ -15,6 +15,7 @@ mod interop;
 mod journal;
 mod limits;
 mod network;
+mod page;
 mod ports;
 mod recording;
 mod relays;
