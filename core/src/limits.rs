@@ -190,6 +190,9 @@ pub const RELAY_CHANNELS: usize = 256;
 /// Files that an agent records to at once.
 pub const RECORDINGS: usize = 2 * PEERS;
 
+/// Files of one recording from its start to its end: a remote that adds and removes tracks without end fills no folder.
+pub const RECORDED_FILES: usize = 1024;
+
 /// Bytes of a recorded file that wait for the disk; beyond that frames are dropped. Half a minute of a good picture.
 pub const RECORDING_WAITING_BYTES: usize = 8 * 1024 * 1024;
 

@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import { homedir } from 'node:os';
+import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 
@@ -17,6 +18,10 @@ const { values: options } = parseArgs({
     channel: { type: 'string', default: 'chat' },
     // Leave the page's addresses hidden behind .local names, as a browser does before it has camera permission.
     mdns: { type: 'boolean', default: false },
+    // What media.js does: send the fake camera and microphone, with `h264` the picture in that codec alone.
+    media: { type: 'string', default: '' },
+    // A folder whose files the page may play.
+    files: { type: 'string', default: '' },
   },
 });
 
@@ -34,9 +39,10 @@ if (!existsSync(executablePath)) {
   process.exit(1);
 }
 
-const pages = new Map(['/conic.html', '/conic.js'].map(path => [path, readFileSync(new URL(`.${path}`, import.meta.url))]));
+const pages = new Map(['/conic.html', '/conic.js', '/media.js'].map(path => [path, readFileSync(new URL(`.${path}`, import.meta.url))]));
 const server = createServer((request, response) => {
   const path = new URL(request.url, 'http://localhost').pathname;
+  if (options.files && path.startsWith('/files/')) return response.end(readFileSync(join(options.files, basename(path))));
   response.writeHead(pages.has(path) ? 200 : 404, { 'content-type': path.endsWith('.js') ? 'text/javascript' : 'text/html' });
   response.end(pages.get(path));
 });
@@ -44,13 +50,14 @@ await new Promise(listening => server.listen(0, '127.0.0.1', listening));
 
 // Chromium's sandbox refuses to run as root; loopback candidates let the test run on a machine without a network.
 const args = ['--no-sandbox', '--disable-gpu', '--allow-loopback-in-peer-connection'];
+args.push('--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream', '--autoplay-policy=no-user-gesture-required');
 if (!options.mdns) args.push('--disable-features=WebRtcHideLocalIpsWithMdns');
 const browser = await playwright().chromium.launch({ executablePath, headless: true, args, timeout: 90_000 });
 const page = await browser.newPage();
 await page.exposeFunction('say', line => console.log(line));
 page.on('console', message => console.error(`console ${message.type()}: ${message.text()}`));
 page.on('pageerror', error => console.error(`page error: ${error.message}`));
-const { mdns, ...query } = options;
+const { mdns, files, ...query } = options;
 await page.goto(`http://127.0.0.1:${server.address().port}/conic.html?${new URLSearchParams(query)}`);
 
 for await (const text of createInterface({ input: process.stdin })) {

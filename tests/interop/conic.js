@@ -31,6 +31,10 @@ async function receive(type, data) {
   switch (type) {
     case 'register_response':
       if (!data.success || data.client_id !== options.id) throw new Error(`the server answered ${JSON.stringify(data)}`);
+      if (options.media) {
+        const { prepare } = await import('./media.js');
+        await prepare(connection, options.media);
+      }
       say(`registered ${data.client_id}`);
       if (options.role === 'offer') {
         watch(connection.createDataChannel(options.channel));
@@ -39,6 +43,7 @@ async function receive(type, data) {
       break;
     case 'sdp':
       target = data.from_id;
+      say(`description ${data.session_description.type}`);
       await connection.setRemoteDescription(data.session_description);
       for (const candidate of early.splice(0)) await connection.addIceCandidate(candidate);
       if (data.session_description.type === 'offer') await describe();
@@ -59,7 +64,7 @@ async function describe() {
 
 function watch(channel) {
   channel.onopen = () => {
-    window.sendText = text => channel.send(text);
+    window.sendText = text => (options.media ? window.command(text) : channel.send(text));
     say(`open ${channel.label}`);
   };
   channel.onmessage = event => say(`got ${event.data}`);

@@ -137,6 +137,10 @@ struct Session {
     is_folder: bool,
     /// Whether anything was recorded.
     has_frames: bool,
+    /// Files begun so far.
+    files: usize,
+    /// Whether it was told that there can be no more of them.
+    is_full: bool,
 }
 
 impl Recorder {
@@ -173,6 +177,8 @@ impl Recorder {
             container: container.unwrap_or(Container::WebM),
             spec,
             has_frames: false,
+            files: 0,
+            is_full: false,
         });
         for ((who, track), kind) in &self.tracks {
             want_key_frame(who, *track, *kind, out);
@@ -352,6 +358,16 @@ impl Recorder {
         if self.takes.len() >= limits::RECORDINGS {
             return None;
         }
+        if session.files >= limits::RECORDED_FILES {
+            if !session.is_full {
+                session.is_full = true;
+                let files = session.files;
+                let why = format!("the recording has {files} files and begins no more; stop it, and start another one");
+                out.push(RecorderEffect::Notice(AgentNotice::Warning(why)));
+            }
+            return None;
+        }
+        session.files += 1;
         let naming = match who {
             Who::Peer(_) if !session.is_folder => Naming::file(&session.spec.path, ""),
             Who::Ours if !session.is_folder => Naming::file(&session.spec.path, "-ours"),

@@ -109,7 +109,7 @@ fn talk(client: fn() -> Command, flags: &[&str], offers: Offers, runtime: Runtim
     candidates
 }
 
-fn chromium() -> Command {
+pub fn chromium() -> Command {
     needs(tools().join("node_modules/playwright-core"));
     let mut command = installed("node");
     command.arg(source().join("tests/interop/chromium.mjs"));

@@ -1,5 +1,6 @@
 //! Recordings of whole calls in the simulated world, read back by us and by ffprobe.
 
+mod chromium;
 mod programs;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! Frames in, files out.
 
+mod bounds;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -14,17 +14,17 @@ use crate::e2e::peer;
 const LEAST: [(&str, usize); 2] = [("opus", 120), ("vp8", 20)];
 
 /// A folder that is gone with its end.
-struct Folder(PathBuf);
+pub struct Folder(PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let path = env::temp_dir().join(format!("enishi-recorded-{name}-{}", process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).expect("a folder");
         Folder(path)
     }
 
-    fn path(&self) -> &str {
+    pub fn path(&self) -> &str {
         self.0.to_str().expect("UTF-8")
     }
 }
@@ -36,12 +36,12 @@ impl Drop for Folder {
 }
 
 /// The file that a recording goes to, as the program says.
-fn file(program: &mut Program, before: &str) -> PathBuf {
+pub fn file(program: &mut Program, before: &str) -> PathBuf {
     program.hear_on(Stream::Stderr, before, |line| Some(PathBuf::from(line.split_once(before)?.1)))
 }
 
 /// Waits until the disk has so much of both kinds; that much.
-fn until_longer(program: &Program, path: &PathBuf, time: Duration) -> Duration {
+pub fn until_longer(program: &Program, path: &PathBuf, time: Duration) -> Duration {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let bytes = fs::read(path).expect("the file");
