@@ -262,7 +262,7 @@ pub struct PeerArgs {
     #[arg(long, value_name = "N", hide_short_help = true)]
     pub max_retransmits: Option<u16>,
 
-    /// Bytes held for sending per connection
+    /// Bytes held for sending per connection, at most; a short path is given less
     #[arg(long, value_name = "BYTES", default_value_t = CHANNEL_BUFFER_BYTES, env = "ENISHI_CHANNEL_BUFFER")]
     #[arg(value_parser = channel_buffer, hide_short_help = true)]
     pub channel_buffer: usize,

@@ -158,9 +158,16 @@ pub const LABEL_BYTES: usize = 256;
 /// The longest data-channel message that we take, in bytes; advertised as `a=max-message-size` (RFC 8841).
 pub const CHANNEL_MESSAGE_BYTES: usize = 256 * 1024;
 
-/// Bytes that one peer connection holds for sending on data channels. More makes sctp-proto 0.10.8 slower, not
-/// faster (`str0m.md` 2.2).
-pub const CHANNEL_BUFFER_BYTES: usize = 128 * 1024;
+/// Bytes that one peer connection holds at most for sending on data channels, unless told otherwise. How many it takes
+/// on a given path follows the round trip, see [`CHANNEL_ROOM_BYTES`].
+pub const CHANNEL_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// Bytes that it takes on a short path. The cost of a packet in sctp-proto 0.10.8 grows with the bytes in flight, so
+/// more than the path needs is slower, not faster.
+pub const CHANNEL_ROOM_BYTES: usize = 128 * 1024;
+
+/// Bytes per second that the room for sending is to sustain over a long path: 100 Mbit/s, and a quarter more.
+pub const CHANNEL_BYTES_PER_SECOND: u64 = 15_625_000;
 
 /// Messages that an agent holds per channel while that buffer is full.
 pub const CHANNEL_QUEUE_MESSAGES: usize = 1024;

@@ -79,7 +79,8 @@ pub struct PeerConfig {
     pub polite: bool,
     /// Host candidates: addresses of sockets that the driver has bound. More may come later.
     pub hosts: Vec<SocketAddr>,
-    /// Bytes held for sending on data channels before [`SendError::Full`].
+    /// Bytes held for sending on data channels at most. [`SendError::Full`] comes sooner on a path that is too short to
+    /// have use for that many.
     pub channel_buffer_bytes: usize,
     /// Where cryptography comes from.
     pub crypto: Crypto,
@@ -527,6 +528,10 @@ impl Peer {
         }
         if bytes.len() > self.channels.longest() {
             return Err(SendError::TooLong);
+        }
+        if !self.channels.fits(bytes.len()) {
+            self.channels.refused(channel, bytes.len());
+            return Err(SendError::Full);
         }
         let written = self.mutate(now, out, |rtc| rtc.channel(id).map(|mut channel| channel.write(binary, bytes)));
         let result = match written {

@@ -442,7 +442,7 @@ impl Tracks {
         };
         fail(out, cannot(&publication.feed.spec, kind, &why));
         if publication.announced {
-            self.ended(kind, Some(why), out);
+            self.ended(kind, None, out);
         }
     }
 
@@ -640,6 +640,9 @@ impl Feed {
 }
 
 fn cannot(spec: &SourceSpec, kind: Kind, why: &str) -> String {
+    let spec = spec.to_string();
+    // Some say themselves what they are about.
+    let why = why.strip_prefix(&spec).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(why);
     format!("cannot send {} from {spec}: {why}", kind.name())
 }
 

@@ -16,8 +16,10 @@ use crate::signal::Payload;
 pub(super) struct Channels {
     all: BTreeMap<ChannelKey, Channel>,
     next: u32,
-    /// Bytes that str0m holds for sending, over all channels.
+    /// Bytes that are held for sending at most, over all channels: the ceiling of the room.
     capacity: usize,
+    /// Bytes that the path as it is now has use for.
+    room: usize,
     /// The longest message that the remote takes.
     remote_message_bytes: usize,
 }
@@ -60,7 +62,7 @@ impl Link {
 
 impl Channels {
     pub fn new(capacity: usize) -> Self {
-        Channels { all: BTreeMap::new(), next: 0, capacity, remote_message_bytes: 0 }
+        Channels { all: BTreeMap::new(), next: 0, capacity, room: room(None, capacity), remote_message_bytes: 0 }
     }
 
     /// A channel of our own, not known to str0m yet.
@@ -110,6 +112,16 @@ impl Channels {
     /// The longest message that can be sent.
     pub fn longest(&self) -> usize {
         self.remote_message_bytes.min(self.capacity)
+    }
+
+    /// The round trip of the path was measured: a longer path has more in flight.
+    pub fn measured(&mut self, round_trip: Option<Duration>) {
+        self.room = room(round_trip, self.capacity);
+    }
+
+    /// Whether a message finds room. One that is longer than the room goes alone.
+    pub fn fits(&self, len: usize) -> bool {
+        self.buffered().saturating_add(len) <= self.room.max(len)
     }
 
     /// str0m's name of a channel that is open.
@@ -235,8 +247,9 @@ impl Channels {
             channel.stats.buffered = rtc.channel(id).map_or(0, |mut channel| channel.buffered_amount());
             total += channel.stats.buffered;
         }
+        let room = self.room;
         for (key, channel) in &mut self.all {
-            if channel.refused.is_some_and(|len| total <= (self.capacity / 2).min(self.capacity.saturating_sub(len))) {
+            if channel.refused.is_some_and(|len| total <= (room / 2).min(room.saturating_sub(len))) {
                 channel.refused = None;
                 out.push(PeerEffect::Writable { channel: *key });
             }
@@ -262,6 +275,13 @@ impl Channel {
     }
 }
 
+/// Bytes worth holding for a path: what it carries in one round trip, between what a short path needs and the ceiling.
+fn room(round_trip: Option<Duration>, ceiling: usize) -> usize {
+    let micros = round_trip.map_or(0, |round_trip| round_trip.as_micros());
+    let in_flight = micros.saturating_mul(limits::CHANNEL_BYTES_PER_SECOND.into()) / 1_000_000;
+    usize::try_from(in_flight).unwrap_or(usize::MAX).max(limits::CHANNEL_ROOM_BYTES).min(ceiling)
+}
+
 fn to_config(spec: &ChannelSpec) -> ChannelConfig {
     let reliability = match (spec.max_retransmits, spec.max_lifetime) {
         (Some(retransmits), _) => Reliability::MaxRetransmits { retransmits },
@@ -280,4 +300,31 @@ fn to_spec(label: String, config: Option<&ChannelConfig>) -> ChannelSpec {
         Some(Reliability::Reliable) | None => (None, None),
     };
     ChannelSpec { label, ordered: config.is_none_or(|config| config.ordered), max_retransmits, max_lifetime }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_room_for_sending_follows_the_round_trip_up_to_the_ceiling() {
+        let room = |millis, ceiling| room(Some(Duration::from_millis(millis)), ceiling);
+        assert_eq!(super::room(None, 1 << 20), limits::CHANNEL_ROOM_BYTES);
+        assert_eq!(room(1, 1 << 20), limits::CHANNEL_ROOM_BYTES);
+        assert_eq!(room(50, 1 << 20), 781_250);
+        assert_eq!(room(150, 1 << 20), 1 << 20);
+        assert_eq!(room(50, 4096), 4096);
+        assert_eq!(super::room(Some(Duration::MAX), 1 << 20), 1 << 20);
+    }
+
+    #[test]
+    fn a_message_longer_than_the_room_goes_alone() {
+        let mut channels = Channels::new(1 << 20);
+        let key = channels.add(to_spec("chat".into(), None), Link::Waiting);
+        assert!(channels.fits(200_000));
+        channels.sent(key, 1);
+        assert!(!channels.fits(200_000) && channels.fits(limits::CHANNEL_ROOM_BYTES - 1));
+        channels.measured(Some(Duration::from_millis(50)));
+        assert!(channels.fits(200_000));
+    }
 }

@@ -188,6 +188,7 @@ impl Peer {
             Event::PeerStats(stats) => {
                 if let Some(pair) = stats.selected_candidate_pair {
                     self.round_trip = pair.current_round_trip_time.or(self.round_trip);
+                    self.channels.measured(self.round_trip);
                 }
             }
             // The remote's goodbye, or the end of SCTP: ours follows by itself.
