@@ -92,6 +92,18 @@ fn the_page_speaks_the_language_of_the_browser_and_fits_a_phone() {
     play("languages");
 }
 
+#[test]
+fn two_pages_in_firefox_see_each_other_and_chat() {
+    let _turn = alone();
+    needs(tools().join("node_modules/puppeteer-core"));
+    let server = Server::start(Runtime::Mio);
+    let mut command = Command::new("node");
+    command.arg(source().join("tests/interop/firefox.mjs")).arg("--url").arg(format!("http://{}", server.addr));
+    let mut script = Program::start("firefox", &mut command);
+    while script.hear_on(Stream::Stdout, "passed", |line| Some(line.to_owned())) != "passed" {}
+    assert!(script.wait().success(), "{script}");
+}
+
 /// Runs a scenario to its end and does what it asks for.
 fn play(scenario: &str) {
     let _turn = alone();
@@ -157,7 +169,7 @@ fn hear(terminal: &mut Program, text: &str) -> String {
     terminal.hear_on(stream, text, |line| line.contains(text).then(|| line.to_owned()))
 }
 
-/// Decodes a recording whole, if ffprobe is installed: it has these kinds of streams, and frames in each.
+/// Decodes a recording whole: it has these kinds of streams, and frames in each.
 fn probe(path: &Path, kinds: &[&str]) {
     let length = std::fs::metadata(path).expect("a recording").len();
     assert!(length > 5_000, "{} has {length} bytes", path.display());
@@ -171,7 +183,7 @@ fn probe(path: &Path, kinds: &[&str]) {
         "-of",
         "csv=p=0",
     ]);
-    let Ok(output) = command.arg(path).output() else { return };
+    let output = command.arg(path).output().expect("ffprobe, which tests/setup installs with ffmpeg");
     let said = String::from_utf8_lossy(&output.stdout);
     let complaints = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && complaints.is_empty(), "{}: {complaints}", path.display());
