@@ -50,7 +50,8 @@ await new Promise(listening => server.listen(0, '127.0.0.1', listening));
 
 // Chromium's sandbox refuses to run as root; loopback candidates let the test run on a machine without a network.
 const args = ['--no-sandbox', '--disable-gpu', '--allow-loopback-in-peer-connection'];
-args.push('--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream', '--autoplay-policy=no-user-gesture-required');
+// Whoever may use a camera need not hide addresses, so only then.
+if (options.media) args.push('--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream', '--autoplay-policy=no-user-gesture-required');
 if (!options.mdns) args.push('--disable-features=WebRtcHideLocalIpsWithMdns');
 const browser = await playwright().chromium.launch({ executablePath, headless: true, args, timeout: 90_000 });
 const page = await browser.newPage();
