@@ -84,6 +84,9 @@ pub struct PeerConfig {
     pub channel_buffer_bytes: usize,
     /// Where cryptography comes from.
     pub crypto: Crypto,
+    /// Whether the path's bandwidth is estimated, for a picture that adapts to it. It costs str0m a wake-up every 40 ms,
+    /// and cannot be begun later.
+    pub estimate_bandwidth: bool,
 }
 
 /// Where a connection's cryptography comes from: str0m's own, by default. Simulations bring one whose handshake is the
@@ -310,10 +313,12 @@ impl Peer {
             .clear_codecs()
             .enable_opus(true, false)
             .enable_vp8(true)
-            .enable_bwe(Some(Bitrate::from(FIRST_ESTIMATE)))
             .set_reordering_size_audio(REORDERED_PACKETS)
             .set_reordering_timeout_audio(Some(REORDERED_WITHIN));
         setup.set_max_stun_rto(STUN_RTO_MAX);
+        if config.estimate_bandwidth {
+            setup = setup.enable_bwe(Some(Bitrate::from(FIRST_ESTIMATE)));
+        }
         if let Some(provider) = config.crypto.0.clone() {
             setup = setup.set_crypto_provider(provider);
         }

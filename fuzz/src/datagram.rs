@@ -245,5 +245,11 @@ fn address(who: usize) -> SocketAddr {
 
 fn config(who: usize) -> PeerConfig {
     let (polite, hosts) = (who == 1, vec![address(who)]);
-    PeerConfig { polite, hosts, channel_buffer_bytes: limits::CHANNEL_BUFFER_BYTES, crypto: Crypto::default() }
+    PeerConfig {
+        polite,
+        hosts,
+        channel_buffer_bytes: limits::CHANNEL_BUFFER_BYTES,
+        crypto: Crypto::default(),
+        estimate_bandwidth: true,
+    }
 }

@@ -227,6 +227,7 @@ fn config(who: u8) -> PeerConfig {
         hosts,
         channel_buffer_bytes: limits::CHANNEL_BUFFER_BYTES,
         crypto: Crypto::default(),
+        estimate_bandwidth: true,
     }
 }
 

@@ -269,7 +269,13 @@ impl Channel {
             let hosts = vec![address(who)];
             Peer::new(
                 now,
-                PeerConfig { polite: who == 1, hosts, channel_buffer_bytes: buffer, crypto: Crypto::default() },
+                PeerConfig {
+                    polite: who == 1,
+                    hosts,
+                    channel_buffer_bytes: buffer,
+                    crypto: Crypto::default(),
+                    estimate_bandwidth: false,
+                },
             )
         };
         let payload = Payload::Binary(vec![0x5a; MESSAGE_BYTES].into());

@@ -152,6 +152,7 @@ impl Bench {
                         hosts: vec![bench.link.address(Way { pair: index, side })],
                         channel_buffer_bytes: plan.buffer,
                         crypto: Crypto::default(),
+                        estimate_bandwidth: false,
                     },
                 ),
                 channel: None,

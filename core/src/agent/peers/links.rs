@@ -8,6 +8,7 @@ use super::{Peers, PeersEffect, Remote, SHORTEST_SLEEP, Timer, detail, fail, los
 use crate::agent::AgentNotice;
 use crate::agent::channels::Channels;
 use crate::limits;
+use crate::media::Kind;
 use crate::peer::{ChannelKey, ChannelSpec, Peer, PeerConfig, PeerEffect, PeerFault, PeerState, SendError};
 use crate::signal::Name;
 
@@ -85,7 +86,9 @@ impl Peers {
     pub(super) fn new_peer(&self, now: Instant, name: &Name) -> Peer {
         let polite = self.me.as_ref().is_some_and(|me| me < name);
         let (hosts, channel_buffer_bytes) = (self.settings.candidates(), self.settings.channel_buffer_bytes);
-        Peer::new(now, PeerConfig { polite, hosts, channel_buffer_bytes, crypto: self.settings.crypto.clone() })
+        let crypto = self.settings.crypto.clone();
+        let estimate_bandwidth = self.published.contains(&Kind::Video);
+        Peer::new(now, PeerConfig { polite, hosts, channel_buffer_bytes, crypto, estimate_bandwidth })
     }
 
     pub(super) fn add_channel(&mut self, now: Instant, name: &Name, spec: ChannelSpec) {

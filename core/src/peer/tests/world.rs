@@ -55,6 +55,7 @@ pub(super) fn config(who: usize) -> PeerConfig {
         hosts: vec![address(who)],
         channel_buffer_bytes: limits::CHANNEL_BUFFER_BYTES,
         crypto: Crypto::default(),
+        estimate_bandwidth: true,
     }
 }
 
