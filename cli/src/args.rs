@@ -275,11 +275,11 @@ pub struct PeerArgs {
     #[arg(long, value_name = "TIME", value_parser = period, hide_short_help = true)]
     pub chatter: Option<Duration>,
 
-    /// Sound to send: tone[:HZ], beep, or a file .wav, .ogg, .opus, .webm
+    /// Sound to send: tone, tone:HZ, beep, or a file .wav, .ogg, .opus, .webm
     #[arg(long, value_name = "SOURCE", env = "ENISHI_AUDIO", value_parser = audio)]
     pub audio: Option<SourceSpec>,
 
-    /// Picture to send: pattern[:NAME], or a file .ivf, .webm
+    /// Picture to send: pattern, pattern:NAME, or a file .ivf, .webm
     #[arg(long, value_name = "SOURCE", env = "ENISHI_VIDEO", value_parser = video)]
     pub video: Option<SourceSpec>,
 
