@@ -30,6 +30,10 @@ const STREAM_READS: usize = 2;
 /// Datagrams of one UDP socket, and connections of one listener, before the next source has its turn.
 const READS: usize = 16;
 
+/// Connections with something to send before it is sent, even if there is more to read: their messages and what is known
+/// of them still lie in the processor's caches then, and a buffer for each is at hand.
+const FLUSH: usize = 32;
+
 /// Commands before the next source has its turn.
 const COMMANDS: usize = 64;
 
@@ -74,7 +78,25 @@ fn turn<M: Machine>(
             Some(Source::Conn(id)) => read_conn(machine, io, id, scratch, notice)?,
             None => break,
         }
+        if io.changed() >= FLUSH {
+            flush(machine, io, notice)?;
+        }
     }
+    flush(machine, io, notice)?;
+    for _ in 0..io.backlog.len() {
+        if let Some(input) = io.backlog.pop_front() {
+            step(machine, io, input, notice)?;
+        }
+    }
+    Continue(())
+}
+
+/// Sends what waits, and tells the machine what left.
+fn flush<M: Machine>(
+    machine: &mut M,
+    io: &mut Io<M::Command>,
+    notice: &mut impl FnMut(M::Notice) -> ControlFlow<()>,
+) -> ControlFlow<()> {
     io.flush();
     let mut credited = mem::take(&mut io.credited);
     for conn in credited.drain(..) {
@@ -83,11 +105,6 @@ fn turn<M: Machine>(
         }
     }
     io.credited = credited;
-    for _ in 0..io.backlog.len() {
-        if let Some(input) = io.backlog.pop_front() {
-            step(machine, io, input, notice)?;
-        }
-    }
     Continue(())
 }
 

@@ -243,6 +243,11 @@ impl<C> Io<C> {
         }
     }
 
+    /// Connections to flush.
+    pub(super) fn changed(&self) -> usize {
+        self.dirty.len()
+    }
+
     /// Sends what every changed connection has to send, and ends those that are over.
     pub(super) fn flush(&mut self) {
         let mut dirty = mem::take(&mut self.dirty);
