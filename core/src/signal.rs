@@ -6,13 +6,14 @@
 use std::fmt;
 
 use bytes::Bytes;
+use smol_str::SmolStr;
 
 use crate::escape::escape;
-use crate::machine::{Frame, Utf8Bytes};
+use crate::machine::Frame;
 
 /// The id under which a client can be reached. The hub compares it byte for byte; dialects decide what is allowed.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(Utf8Bytes);
+pub struct Name(SmolStr);
 
 /// The name of a room.
 pub type RoomName = Name;
@@ -22,7 +23,7 @@ pub type Tag = Name;
 
 impl Name {
     /// Wraps a name as it is.
-    pub fn new(name: impl Into<Utf8Bytes>) -> Self {
+    pub fn new(name: impl Into<SmolStr>) -> Self {
         Name(name.into())
     }
 
