@@ -30,17 +30,29 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 impl<'a> Object<'a> {
-    /// The value of a member, its name compared as Go does. `null` is as good as absent.
+    /// Where a member stands, its name compared as Go does. `null` is as good as absent.
     ///
     /// # Errors
     /// [`Refusal::Malformed`]: the member appears twice.
+    pub fn find(&self, name: &str) -> Result<Option<usize>, Refusal> {
+        let is_null = |place| self.value(place).is_some_and(|value| value.get() == "null");
+        Ok(self.place(|key| same_name(key, name))?.filter(|place| !is_null(*place)))
+    }
+
+    /// The value of a member that [`Object::find`] finds.
+    ///
+    /// # Errors
+    /// As there.
     pub fn get(&self, name: &str) -> Result<Option<Raw<'a>>, Refusal> {
-        let mut found = self.members().filter(|(key, _)| same_name(key, name));
-        let first = found.next();
-        if found.next().is_some() {
-            return Err(Refusal::Malformed("a member appears twice in one object"));
-        }
-        Ok(first.map(|(_, value)| value).filter(|value| value.get() != "null"))
+        Ok(self.find(name)?.and_then(|place| self.value(place)))
+    }
+
+    /// The object that is the value of such a member.
+    ///
+    /// # Errors
+    /// As there, and as [`Raw::object`].
+    pub fn object(&self, name: &str) -> Result<Option<Object<'_>>, Refusal> {
+        self.find(name)?.map(|place| self.open(place)).transpose()
     }
 
     /// The value of a member that is a string.

@@ -3,8 +3,8 @@
 //! A relayed frame is read for the few members that say what it is and whom it is for; the rest is passed on as it came.
 //! serde_json's `RawValue` does that too, but reads every byte again at each level that is opened, and byte by byte: for
 //! an SDP inside an object inside an object, that was a third of the server's time (`docs/performance-notes.md`).
-//! Here a text is checked once, strictly (RFC 8259). What was found valid is trusted when an object in it is opened:
-//! then only the ends of its values are looked for. A property test holds this module to what serde_json takes.
+//! Here a text is checked once, strictly (RFC 8259), and what is in the objects of the upper levels is remembered on the
+//! way, so that opening one of them reads nothing again. A property test holds this module to what serde_json takes.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,14 @@ use crate::limits::{JSON_DEPTH, JSON_MEMBERS};
 use crate::signal::Refusal;
 
 const NO_JSON: Refusal = Refusal::Malformed("this is not a JSON object");
+const TOO_MANY: Refusal = Refusal::Malformed("an object has too many members");
 const TOO_DEEP: Refusal = Refusal::Malformed("objects and lists are nested too deep");
+
+/// Objects in objects whose members are remembered, the outermost counted: as deep as any dialect looks.
+const OPEN_DEPTH: usize = 4;
+
+/// Members of all objects that most messages do not have more of: the longest is a candidate of conic's third generation.
+const USUAL_MEMBERS: usize = 12;
 
 // The kinds of open brackets are kept in the bits of one u64.
 const _: () = assert!(JSON_DEPTH <= 64);
@@ -31,7 +38,10 @@ impl<'a> Raw<'a> {
     /// [`Refusal::Malformed`]: it is not JSON, or is nested deeper than [`JSON_DEPTH`].
     pub fn parse(text: &'a str) -> Result<Self, Refusal> {
         let mut scanner = Scanner { text, rest: text.as_bytes() };
-        let value = scanner.raw(|scanner| scanner.check(0))?;
+        scanner.white();
+        let start = scanner.at();
+        scanner.check(0)?;
+        let value = scanner.raw(start)?;
         scanner.white();
         if scanner.rest.is_empty() { Ok(value) } else { Err(NO_JSON) }
     }
@@ -46,7 +56,7 @@ impl<'a> Raw<'a> {
     /// # Errors
     /// [`Refusal::Malformed`]: it is none, or has more than [`JSON_MEMBERS`] members.
     pub fn object(self) -> Result<Object<'a>, Refusal> {
-        Object::read(self.0, Scanner::pass)
+        Object::parse(self.0)
     }
 
     /// The text of a string; borrowed where nothing in it is escaped.
@@ -76,10 +86,26 @@ impl<'a> From<&'a RawValue> for Raw<'a> {
     }
 }
 
-/// An object whose values are not looked into.
+/// An object. Its values are not looked into, but the members of objects in it are remembered, so that opening one of
+/// them costs nothing.
 #[derive(Debug, Clone)]
 pub struct Object<'a> {
-    members: Vec<(Cow<'a, str>, Raw<'a>)>,
+    members: Members<'a>,
+}
+
+/// The members of an object in the order of the text, each followed by those of the object that is its value.
+#[derive(Debug, Clone)]
+enum Members<'a> {
+    Own(Vec<Member<'a>>),
+    Lent(&'a [Member<'a>]),
+}
+
+#[derive(Debug, Clone)]
+struct Member<'a> {
+    name: Cow<'a, str>,
+    value: Raw<'a>,
+    /// How many members after this one stand in its value.
+    inside: usize,
 }
 
 impl<'a> Object<'a> {
@@ -89,38 +115,71 @@ impl<'a> Object<'a> {
     /// [`Refusal::Malformed`]: it is not a JSON object, is nested deeper than [`JSON_DEPTH`], or has more than
     /// [`JSON_MEMBERS`] members.
     pub fn parse(text: &'a str) -> Result<Self, Refusal> {
-        Object::read(text, |scanner| scanner.check(1))
+        let mut scanner = Scanner { text, rest: text.as_bytes() };
+        let mut members = Vec::with_capacity(USUAL_MEMBERS);
+        scanner.white();
+        if !scanner.object(&mut members, 1)? {
+            return Err(TOO_MANY);
+        }
+        scanner.white();
+        if scanner.rest.is_empty() { Ok(Object { members: Members::Own(members) }) } else { Err(NO_JSON) }
     }
 
     /// All members, in the order of the text.
     pub fn members(&self) -> impl Iterator<Item = (&str, Raw<'a>)> {
-        self.members.iter().map(|(name, value)| (name.as_ref(), *value))
+        self.places().map(|(_, member)| (member.name.as_ref(), member.value))
     }
 
-    /// `skip` steps over one value of the object.
-    fn read(text: &'a str, skip: impl Fn(&mut Scanner<'a>) -> Result<(), Refusal>) -> Result<Self, Refusal> {
-        let mut scanner = Scanner { text, rest: text.as_bytes() };
-        // Most have not more, and one that has is not much slower.
-        let mut members = Vec::with_capacity(4);
-        scanner.white();
-        scanner.expect(b'{')?;
-        scanner.white();
-        if !scanner.take(b'}') {
-            loop {
-                if members.len() >= JSON_MEMBERS {
-                    return Err(Refusal::Malformed("an object has too many members"));
-                }
-                members.push((scanner.name()?, scanner.raw(&skip)?));
-                scanner.white();
-                match scanner.next()? {
-                    b',' => scanner.white(),
-                    b'}' => break,
-                    _ => return Err(NO_JSON),
-                }
-            }
+    /// Where the member is whose name `is_wanted`.
+    ///
+    /// # Errors
+    /// [`Refusal::Malformed`]: there are two.
+    pub fn place(&self, is_wanted: impl Fn(&str) -> bool) -> Result<Option<usize>, Refusal> {
+        let mut found = self.places().filter(|(_, member)| is_wanted(&member.name)).map(|(place, _)| place);
+        let first = found.next();
+        match found.next() {
+            Some(_) => Err(Refusal::Malformed("a member appears twice in one object")),
+            None => Ok(first),
         }
-        scanner.white();
-        if scanner.rest.is_empty() { Ok(Object { members }) } else { Err(NO_JSON) }
+    }
+
+    /// The value at a [`Object::place`].
+    pub fn value(&self, place: usize) -> Option<Raw<'a>> {
+        self.all().get(place).map(|member| member.value)
+    }
+
+    /// The object that is the value at a [`Object::place`].
+    ///
+    /// # Errors
+    /// As [`Raw::object`].
+    pub fn open(&self, place: usize) -> Result<Object<'_>, Refusal> {
+        let (member, rest) = self.all().get(place..).and_then(<[_]>::split_first).ok_or(NO_JSON)?;
+        match rest.get(..member.inside) {
+            Some(inside @ [_, ..]) => Ok(Object { members: Members::Lent(inside) }),
+            _ => member.value.object(),
+        }
+    }
+
+    /// The same object for another reader.
+    pub fn lend(&self) -> Object<'_> {
+        Object { members: Members::Lent(self.all()) }
+    }
+
+    fn all(&self) -> &[Member<'a>] {
+        match &self.members {
+            Members::Own(members) => members,
+            Members::Lent(members) => members,
+        }
+    }
+
+    fn places(&self) -> impl Iterator<Item = (usize, &Member<'a>)> {
+        let all = self.all();
+        let mut next = 0_usize;
+        std::iter::from_fn(move || {
+            let (place, member) = (next, all.get(next)?);
+            next = place.saturating_add(1).saturating_add(member.inside);
+            Some((place, member))
+        })
     }
 }
 
@@ -161,12 +220,52 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A value as it stands there.
-    fn raw(&mut self, skip: impl Fn(&mut Self) -> Result<(), Refusal>) -> Result<Raw<'a>, Refusal> {
-        self.white();
-        let start = self.at();
-        skip(self)?;
+    /// What was stepped over since `start`.
+    fn raw(&self, start: usize) -> Result<Raw<'a>, Refusal> {
         self.text.get(start..self.at()).map(Raw).ok_or(NO_JSON)
+    }
+
+    /// Steps over an object, the `depth`th, and adds its members to a list. `false`: there are too many of them.
+    fn object(&mut self, members: &mut Vec<Member<'a>>, depth: usize) -> Result<bool, Refusal> {
+        self.expect(b'{')?;
+        self.white();
+        if self.take(b'}') {
+            return Ok(true);
+        }
+        for _ in 0..JSON_MEMBERS {
+            if depth > 1 && members.len() >= JSON_MEMBERS {
+                return Ok(false);
+            }
+            self.member(members, depth)?;
+            self.white();
+            match self.next()? {
+                b',' => self.white(),
+                b'}' => return Ok(true),
+                _ => return Err(NO_JSON),
+            }
+        }
+        Ok(false)
+    }
+
+    fn member(&mut self, members: &mut Vec<Member<'a>>, depth: usize) -> Result<(), Refusal> {
+        let name = self.name()?;
+        self.white();
+        let (start, before, place) = (self.at(), self.rest, members.len());
+        members.push(Member { name, value: Raw(""), inside: 0 });
+        let is_open = before.first() == Some(&b'{')
+            && depth < OPEN_DEPTH
+            && self.object(members, depth.saturating_add(1)) == Ok(true);
+        if !is_open {
+            // It is for who opens it to refuse, if it is valid.
+            members.truncate(place.saturating_add(1));
+            self.rest = before;
+            self.check(depth)?;
+        }
+        let (value, inside) = (self.raw(start)?, members.len().saturating_sub(place).saturating_sub(1));
+        if let Some(member) = members.get_mut(place) {
+            (member.value, member.inside) = (value, inside);
+        }
+        Ok(())
     }
 
     /// The name of a member, and the colon after it.
@@ -311,41 +410,6 @@ impl<'a> Scanner<'a> {
         self.rest = self.rest.get(count..).unwrap_or_default();
         count
     }
-
-    /// Steps over one value that was checked before.
-    fn pass(&mut self) -> Result<(), Refusal> {
-        let mut depth = 0_usize;
-        loop {
-            match self.next()? {
-                b'"' => self.pass_string(),
-                b'{' | b'[' => depth = depth.saturating_add(1),
-                b'}' | b']' => depth = depth.saturating_sub(1),
-                _ if depth == 0 => {
-                    let is_end = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r');
-                    let len = self.rest.iter().position(is_end).unwrap_or(self.rest.len());
-                    self.rest = self.rest.get(len..).unwrap_or_default();
-                }
-                _ => {}
-            }
-            if depth == 0 {
-                return Ok(());
-            }
-        }
-    }
-
-    /// The rest of a string that was checked before: to the first quote that is not escaped.
-    fn pass_string(&mut self) {
-        let mut from = self.rest;
-        while let Some(quote) = find_quote(from) {
-            let (before, after) = from.split_at_checked(quote).unwrap_or_default();
-            from = after.get(1..).unwrap_or_default();
-            let backslashes = before.iter().rev().take_while(|byte| **byte == b'\\').count();
-            if backslashes.is_multiple_of(2) {
-                break;
-            }
-        }
-        self.rest = from;
-    }
 }
 
 /// The bytes that end a run of plain ones: quotes, backslashes, control characters. The lowest bit that is set is in the
@@ -357,15 +421,6 @@ fn special(eight: u64) -> u64 {
     let backslashes = zeroes(eight ^ ONES.wrapping_mul(b'\\' as u64));
     let controls = eight.wrapping_sub(ONES.wrapping_mul(0x20)) & !eight;
     (quotes | backslashes | controls) & ONES.wrapping_mul(0x80)
-}
-
-/// Where the first quote is. In blocks without a branch inside, of which the compiler makes vector instructions.
-fn find_quote(bytes: &[u8]) -> Option<usize> {
-    let (blocks, _) = bytes.as_chunks::<64>();
-    let without = blocks.iter().take_while(|block| !block.iter().fold(false, |found, byte| found | (*byte == b'"')));
-    let skipped = without.count().saturating_mul(64);
-    let rest = bytes.get(skipped..)?;
-    rest.iter().position(|byte| *byte == b'"').map(|at| at.saturating_add(skipped))
 }
 
 fn has_backslash(bytes: &[u8]) -> bool {
@@ -402,23 +457,22 @@ mod tests {
                 let expected: BTreeMap<String, &str> =
                     expected.into_iter().map(|(name, value)| (name, value.get())).collect();
                 assert_eq!(members, expected, "{text}");
-                for (_, value) in object.members() {
-                    reopens(value);
-                }
+                opens(&object);
             }
             (Err(_), None) => {}
             (read, oracle) => panic!("{text:?}: {read:?}, serde_json: {oracle:?}"),
         }
     }
 
-    /// What is trusted reads as what is checked.
-    fn reopens(value: Raw<'_>) {
-        let checked = Object::parse(value.get());
-        let trusted = value.object();
-        assert_eq!(checked.is_ok(), trusted.is_ok(), "{value:?}");
-        if let (Ok(checked), Ok(trusted)) = (checked, trusted) {
-            assert!(checked.members().eq(trusted.members()), "{value:?}");
-            checked.members().for_each(|(_, value)| reopens(value));
+    /// What is remembered of an object inside is what its own text says.
+    fn opens(object: &Object<'_>) {
+        for (place, member) in object.places() {
+            let (alone, remembered) = (Object::parse(member.value.get()), object.open(place));
+            assert_eq!(alone.is_ok(), remembered.is_ok(), "{member:?}");
+            if let (Ok(alone), Ok(remembered)) = (alone, remembered) {
+                assert!(alone.members().eq(remembered.members()), "{member:?}");
+                opens(&remembered);
+            }
         }
     }
 
@@ -467,6 +521,12 @@ mod tests {
             format!("{{{}}}", members.join(","))
         };
         assert!(Object::parse(&many(JSON_MEMBERS)).is_ok() && Object::parse(&many(JSON_MEMBERS + 1)).is_err());
+        // What nobody opens may have more, and does not take the room of others.
+        let (most, more) = (many(JSON_MEMBERS), many(JSON_MEMBERS + 1));
+        let text = format!("{{\"a\":{{\"b\":{more},\"c\":{more}}},\"d\":{most},\"e\":{most},\"f\":[{more}]}}");
+        let object = Object::parse(&text).unwrap();
+        opens(&object);
+        assert_eq!([0, 3, 4, 5].map(|place| object.all()[place].inside), [2, 0, 0, 0]);
         let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
         assert!(Object::parse(&nested(JSON_DEPTH)).is_ok());
         assert_eq!(Object::parse(&nested(JSON_DEPTH + 1)).unwrap_err(), TOO_DEEP);

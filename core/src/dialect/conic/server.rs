@@ -141,10 +141,8 @@ impl Server {
 
     /// C: `unregister_request`; without a name, the oldest is meant.
     fn unregister(&mut self, envelope: &Envelope<'_>) -> Result<Command, Refusal> {
-        let id = match envelope.content {
-            Some(data) => data.object()?.string("client_id")?.unwrap_or_default(),
-            None => "".into(),
-        };
+        let data = envelope.object().object("data")?;
+        let id = data.as_ref().map(|data| data.string("client_id")).transpose()?.flatten().unwrap_or_default();
         let name = match self.names.first() {
             Some(first) if id.is_empty() => first.clone(),
             None if id.is_empty() => return Err(Refusal::NotRegistered),

@@ -115,13 +115,11 @@ impl<'a> Envelope<'a> {
     ///
     /// # Errors
     /// [`Refusal::Malformed`]: it is absent, or not in a form that the generation takes.
-    pub fn inside(&self, generation: Generation) -> Result<Inside<'a>, Refusal> {
-        let content = self.content.ok_or(Refusal::Malformed("the message has nothing inside"))?;
-        if generation == Generation::C {
-            return Ok(Inside { json: Json::Checked(content), native: true });
-        }
-        if content.get().starts_with('{') {
-            return Ok(Inside { json: Json::Checked(content), native: false });
+    pub fn inside(&self, generation: Generation) -> Result<Inside<'_>, Refusal> {
+        let content = self.content.ok_or(NOTHING_INSIDE)?;
+        if generation == Generation::C || content.get().starts_with('{') {
+            let object = self.object.object(generation.words().content)?.ok_or(NOTHING_INSIDE)?;
+            return Ok(Inside { json: Json::Checked(object), native: generation == Generation::C });
         }
         let text = content.string()?;
         if text.trim_start().starts_with('{') {
@@ -162,7 +160,7 @@ pub struct Inside<'a> {
 #[derive(Debug)]
 enum Json<'a> {
     /// A value of the outer object.
-    Checked(Raw<'a>),
+    Checked(Object<'a>),
     /// JSON, or not: nobody looked yet.
     Text(Cow<'a, str>),
 }
@@ -174,7 +172,7 @@ impl Inside<'_> {
     /// [`Refusal::Malformed`]: it is no object.
     pub fn object(&self) -> Result<Object<'_>, Refusal> {
         match &self.json {
-            Json::Checked(value) => value.object(),
+            Json::Checked(object) => Ok(object.lend()),
             Json::Text(text) => Object::parse(text),
         }
     }
@@ -228,7 +226,7 @@ impl<'a> Routed<'a> {
     ///
     /// # Errors
     /// [`Refusal::UnknownType`], [`Refusal::Malformed`], or [`Refusal::NoWordForThis`] for a `pranswer` or `rollback`.
-    pub fn parse(generation: Generation, kind: &str, object: &Object<'a>) -> Result<Self, Refusal> {
+    pub fn parse(generation: Generation, kind: &str, object: &'a Object<'a>) -> Result<Self, Refusal> {
         if !generation.has_signal(kind) {
             return Err(Refusal::UnknownType);
         }
@@ -236,10 +234,13 @@ impl<'a> Routed<'a> {
         let from = members.string(|words| words.from)?;
         let to = members.string(|words| words.to)?;
         let body = match kind {
-            "sdp" => description(members.get(|words| words.description)?)?,
+            "sdp" => {
+                let place = members.find(|words| words.description)?.ok_or(NO_DESCRIPTION)?;
+                description(&object.open(place)?)?
+            }
             "candidate" => {
-                let value = members.get(|words| words.candidate)?.ok_or(NO_CANDIDATE)?;
-                let (candidate, native) = candidate(generation, value)?;
+                let place = members.find(|words| words.candidate)?.ok_or(NO_CANDIDATE)?;
+                let (candidate, native) = candidate(generation, object, place)?;
                 members.native &= native;
                 Body::Candidate(candidate)
             }
@@ -291,40 +292,41 @@ impl Body<'_> {
     }
 }
 
+const NOTHING_INSIDE: Refusal = Refusal::Malformed("the message has nothing inside");
+const NO_DESCRIPTION: Refusal = Refusal::Malformed("the message has no session description");
 const NO_CANDIDATE: Refusal = Refusal::Malformed("the message has no candidate");
 
 /// Members of an inner object under either generation's names.
-struct Members<'o, 'a> {
-    object: &'o Object<'a>,
+struct Members<'a> {
+    object: &'a Object<'a>,
     generation: Generation,
     native: bool,
 }
 
-impl<'a> Members<'_, 'a> {
-    fn get(&mut self, word: fn(&Words) -> &'static str) -> Result<Option<Raw<'a>>, Refusal> {
+impl<'a> Members<'a> {
+    fn find(&mut self, word: fn(&Words) -> &'static str) -> Result<Option<usize>, Refusal> {
         let (name, other) = (word(self.generation.words()), word(self.generation.other_words()));
-        let value = self.object.get(name)?;
+        let place = self.object.find(name)?;
         if go::same_name(name, other) {
-            return Ok(value);
+            return Ok(place);
         }
-        match (value, self.object.get(other)?) {
+        match (place, self.object.find(other)?) {
             (Some(_), Some(_)) => Err(Refusal::Malformed("a member appears under two names")),
-            (None, Some(value)) => {
+            (None, Some(place)) => {
                 self.native = false;
-                Ok(Some(value))
+                Ok(Some(place))
             }
-            (value, None) => Ok(value),
+            (place, None) => Ok(place),
         }
     }
 
     fn string(&mut self, word: fn(&Words) -> &'static str) -> Result<Cow<'a, str>, Refusal> {
-        Ok(self.get(word)?.map(Raw::string).transpose()?.unwrap_or_default())
+        let value = self.find(word)?.and_then(|place| self.object.value(place));
+        Ok(value.map(Raw::string).transpose()?.unwrap_or_default())
     }
 }
 
-fn description(value: Option<Raw<'_>>) -> Result<Body<'_>, Refusal> {
-    let value = value.ok_or(Refusal::Malformed("the message has no session description"))?;
-    let object = value.object()?;
+fn description<'a>(object: &Object<'a>) -> Result<Body<'a>, Refusal> {
     let kind = match object.string("type")?.as_deref() {
         Some("offer") => Kind::Offer,
         Some("answer") => Kind::Answer,
@@ -339,9 +341,10 @@ fn description(value: Option<Raw<'_>>) -> Result<Body<'_>, Refusal> {
 
 /// A candidate, and whether it stood there as the generation writes it: in C as an object, in A and B as a string with
 /// the JSON of one. The README's form may have the object itself there, or the bare `candidate:` line.
-fn candidate(generation: Generation, value: Raw<'_>) -> Result<(Init<'_>, bool), Refusal> {
+fn candidate<'a>(generation: Generation, object: &'a Object<'a>, place: usize) -> Result<(Init<'a>, bool), Refusal> {
+    let value = object.value(place).ok_or(NO_CANDIDATE)?;
     if value.get().starts_with('{') {
-        return Ok((init(&value.object()?)?, generation == Generation::C));
+        return Ok((init(&object.open(place)?)?, generation == Generation::C));
     }
     if generation == Generation::C {
         return Err(Refusal::Malformed("the candidate is not an object"));
