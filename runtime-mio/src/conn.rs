@@ -20,8 +20,8 @@ use tungstenite::protocol::Role;
 use dial::{Shake, clause};
 use enishi_core::http::handshake::Answer;
 use talk::{Full, Heard, Talk};
+pub(crate) use wire::Joined;
 use wire::Out;
-pub(crate) use wire::Spares;
 
 /// Bytes that are read and thrown away while we wait for a remote to close.
 const DISCARD_BYTES: usize = 1024 * 1024;
@@ -95,7 +95,7 @@ impl Conn {
     pub(crate) fn dialled(socket: TcpStream, dial: DialId, shake: Shake) -> Self {
         let request = shake.request.clone();
         let mut conn = Conn::new(socket, Phase::Shaking { dial, shake: Box::new(shake), connected: false });
-        conn.out.bytes = request;
+        conn.out.push(request.into());
         conn
     }
 
@@ -292,7 +292,7 @@ impl Conn {
 
     pub(crate) fn respond(&mut self, response: &Response) {
         let Phase::Head(head) = self.phase else { return };
-        self.out.push(&response.encode());
+        self.out.push(response.encode().into());
         if response.close || head == Head::Refused {
             self.end(CloseReason::Local);
         } else {
@@ -302,7 +302,7 @@ impl Conn {
 
     pub(crate) fn upgrade(&mut self, response: &Response, max_message_bytes: usize) {
         if matches!(self.phase, Phase::Head(_)) {
-            self.out.push(&response.encode());
+            self.out.push(response.encode().into());
             self.open(Role::Server, 0, max_message_bytes);
         }
     }
@@ -313,9 +313,9 @@ impl Conn {
         self.resumed = true;
     }
 
-    pub(crate) fn send(&mut self, frame: Frame, spares: &mut Spares) {
+    pub(crate) fn send(&mut self, frame: Frame) {
         let Phase::Ws(talk) = &mut self.phase else { return };
-        if let Err(Full) = talk.send(frame, &mut self.out, spares) {
+        if let Err(Full) = talk.send(frame, &mut self.out) {
             self.out = Out::default();
             self.end(CloseReason::Error("too much waits to be sent".into()));
         }
@@ -376,18 +376,13 @@ impl Conn {
         }
     }
 
-    /// Writes what the kernel takes, and gives its buffer away if that was all.
-    pub(crate) fn flush(&mut self, spares: &mut Spares) {
-        self.write();
-        self.out.release(spares);
-    }
-
-    fn write(&mut self) {
+    /// Writes what the kernel takes.
+    pub(crate) fn flush(&mut self, joined: &mut Joined) {
         if matches!(self.phase, Phase::Shaking { connected: false, .. }) {
             return;
         }
         while !self.out.is_empty() {
-            match self.socket.write(self.out.pending()) {
+            match self.socket.write(self.out.join(joined)) {
                 Ok(len) => self.out.taken(len),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

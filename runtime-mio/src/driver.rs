@@ -31,8 +31,8 @@ const STREAM_READS: usize = 2;
 const READS: usize = 16;
 
 /// Connections with something to send before it is sent, even if there is more to read: their messages and what is known
-/// of them still lie in the processor's caches then, and a buffer for each is at hand.
-const FLUSH: usize = 32;
+/// of them still lie in the processor's caches then.
+const FLUSH: usize = 8;
 
 /// Commands before the next source has its turn.
 const COMMANDS: usize = 64;
@@ -141,7 +141,7 @@ fn act<C, N>(io: &mut Io<C>, output: Output<N>, notice: &mut impl FnMut(N) -> Co
         Output::Upgrade { conn, response, max_message_bytes } => {
             io.with(conn, |conn| conn.upgrade(&response, max_message_bytes));
         }
-        Output::Send { conn, frame } => io.send(conn, frame),
+        Output::Send { conn, frame } => io.with(conn, |conn| conn.send(frame)),
         Output::Read { conn, on } => io.with(conn, |conn| conn.pause(!on)),
         Output::Close { conn, code, reason } => io.with(conn, |conn| conn.close(code, &reason)),
         Output::Drop { conn } => io.forget(conn),

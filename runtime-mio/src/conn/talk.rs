@@ -5,12 +5,12 @@ use std::io;
 use enishi_core::frames::{Begin, Frames};
 use enishi_core::limits::{CLOSE_REASON_BYTES, DRIVER_WAITING_BYTES};
 use enishi_core::machine::{CloseReason, Frame, FrameFault};
-use tungstenite::protocol::frame::Frame as Wire;
-use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
+use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
+use tungstenite::protocol::frame::{Frame as Wire, FrameHeader};
 use tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Bytes, Error};
 
-use super::wire::{Out, Pipe, Spares};
+use super::wire::{Out, Pipe};
 
 /// More than the longest frame header (RFC 6455, 5.2: 14 bytes).
 const FRAME_BYTES: usize = 16;
@@ -108,7 +108,7 @@ impl Talk {
     }
 
     /// Queues a message. After a close frame nothing is sent (RFC 6455, 5.5.1).
-    pub(super) fn send(&mut self, frame: Frame, out: &mut Out, spares: &mut Spares) -> Result<(), Full> {
+    pub(super) fn send(&mut self, frame: Frame, out: &mut Out) -> Result<(), Full> {
         let len = frame.len();
         if out.len() + len + FRAME_BYTES > DRIVER_WAITING_BYTES {
             return Err(Full);
@@ -116,22 +116,23 @@ impl Talk {
         if !self.context.can_write() {
             return Ok(());
         }
-        out.reserve(len + FRAME_BYTES, spares);
         let counted = matches!(frame, Frame::Text(_) | Frame::Binary(_));
-        let frame = match frame {
-            Frame::Text(text) => Wire::message(text, OpCode::Data(Data::Text), true),
-            Frame::Binary(bytes) => Wire::message(bytes, OpCode::Data(Data::Binary), true),
-            Frame::Ping => Wire::ping(Bytes::new()),
-            Frame::Pong => Wire::pong(Bytes::new()),
+        let (opcode, payload) = match frame {
+            Frame::Text(text) => (OpCode::Data(Data::Text), text.into()),
+            Frame::Binary(bytes) => (OpCode::Data(Data::Binary), bytes),
+            Frame::Ping => (OpCode::Control(Control::Ping), Bytes::new()),
+            Frame::Pong => (OpCode::Control(Control::Pong), Bytes::new()),
         };
-        let mut pipe = Pipe { input: &mut &[][..], out, replying: false };
-        // A server's frame is not masked, so tungstenite's own buffer, which keeps its size, can be left out.
-        let written = match self.role {
-            Role::Server => frame.format(&mut pipe),
-            Role::Client => self.context.write(&mut pipe, Message::Frame(frame)),
-        };
-        if counted && written.is_ok() {
-            out.mark(len);
+        match self.role {
+            Role::Server => out.push_frame(opcode, payload, counted),
+            // A client masks, with random numbers of tungstenite's.
+            Role::Client => {
+                let mut pipe = Pipe { input: &mut &[][..], out, replying: false };
+                let frame = Wire::from_payload(FrameHeader { opcode, ..FrameHeader::default() }, payload);
+                if self.context.write(&mut pipe, Message::Frame(frame)).is_ok() && counted {
+                    out.mark(len);
+                }
+            }
         }
         Ok(())
     }

@@ -7,14 +7,14 @@ use std::mem;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use enishi_core::machine::{ConnId, Deadline, DialId, FileOp, Frame, Input};
+use enishi_core::machine::{ConnId, Deadline, DialId, FileOp, Input};
 use mio::event::Event as Readiness;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::Sockets;
 use crate::conn::dial::{self, Dial, Host, Resolved, Shake, clause};
-use crate::conn::{Conn, Over, Spares};
+use crate::conn::{Conn, Joined, Over};
 use crate::files::{Files, Job};
 use crate::inbox::{Handle, Inbox};
 use crate::udp::Port;
@@ -56,7 +56,7 @@ pub(crate) struct Io<C> {
     /// What happened while acting; told after the turn.
     pub(super) backlog: VecDeque<Input<'static, C>>,
     deadlines: BTreeSet<(Instant, Due)>,
-    spares: Spares,
+    joined: Joined,
 }
 
 pub(super) struct Listener {
@@ -136,7 +136,7 @@ impl<C> Io<C> {
             credited: Vec::with_capacity(ROOM),
             backlog: VecDeque::new(),
             deadlines: BTreeSet::new(),
-            spares: Spares::new(),
+            joined: Joined::new(),
         };
         Ok((io, handle))
     }
@@ -209,16 +209,8 @@ impl<C> Io<C> {
 
     /// Does something to a connection, if it is still there, and sees to what it then needs.
     pub(super) fn with(&mut self, id: ConnId, change: impl FnOnce(&mut Conn)) {
-        self.with_spares(id, |conn, _| change(conn));
-    }
-
-    pub(super) fn send(&mut self, id: ConnId, frame: Frame) {
-        self.with_spares(id, |conn, spares| conn.send(frame, spares));
-    }
-
-    fn with_spares(&mut self, id: ConnId, change: impl FnOnce(&mut Conn, &mut Spares)) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        change(conn, &mut self.spares);
+        change(conn);
         if conn.has_work() && !mem::replace(&mut conn.queued, true) {
             self.ready.push_back(Source::Conn(id));
         }
@@ -254,7 +246,7 @@ impl<C> Io<C> {
         for id in dirty.drain(..) {
             let Some(conn) = self.conns.get_mut(&id) else { continue };
             conn.dirty = false;
-            conn.flush(&mut self.spares);
+            conn.flush(&mut self.joined);
             if conn.has_sent() {
                 self.credited.push(id);
             }
