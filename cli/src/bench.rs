@@ -10,6 +10,7 @@ mod link;
 mod load;
 mod message;
 mod pairs;
+mod peers;
 mod process;
 mod progress;
 mod report;
@@ -69,6 +70,8 @@ enum Workload {
     Idle(CrowdArgs),
     /// Messages on data channels between peers in this process
     Datachannel(ChannelArgs),
+    /// What silent peer connections in this process cost, and what memory stays when they have left
+    Peers(PeersArgs),
 }
 
 #[derive(Debug, Args)]
@@ -222,6 +225,21 @@ struct ChannelArgs {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct PeersArgs {
+    /// How many peers there are at once, each connected with one other
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = peers)]
+    peers: usize,
+
+    /// Measure for so long
+    #[arg(long, value_name = "S", default_value = "5", value_parser = crate::limit_flags::seconds)]
+    seconds: Duration,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum PathKind {
     /// No network: datagrams are handed over
@@ -316,6 +334,7 @@ pub fn run(args: &BenchArgs) -> Result<u8, Failure> {
             })
         }
         Workload::Datachannel(args) => channels(args),
+        Workload::Peers(args) => alone("peers", args.json, |progress| peers::run(args.peers, args.seconds, progress)),
         Workload::Setup(CrowdArgs { target, measure, clients }) => {
             let dialect = target.dialect.unwrap_or(Tongue::Ours(Dialect::ConicC));
             measured("setup", target, dialect, *clients, |load, pid, progress| {
@@ -354,15 +373,24 @@ fn channels(args: &ChannelArgs) -> Result<u8, Failure> {
         buffer: args.buffer,
         window: args.seconds,
     };
+    alone("datachannel", args.json, |progress| datachannel::run(&plan, progress))
+}
+
+/// Runs a workload that needs no server, and prints what it found.
+fn alone(
+    workload: &'static str,
+    json: bool,
+    run: impl FnOnce(&Progress) -> Result<Report, Failure>,
+) -> Result<u8, Failure> {
     let progress = Progress::new();
     let mut report = Report::default();
-    report.put("workload", "workload", Some("datachannel"), "");
-    report.extend(datachannel::run(&plan, &progress)?);
+    report.put("workload", "workload", Some(workload), "");
+    report.extend(run(&progress)?);
     drop(progress);
     if cfg!(debug_assertions) {
         report.remark("this is a debug build: its figures mean nothing".into());
     }
-    print(if args.json { report.json() } else { report.text() }.as_bytes())?;
+    print(if json { report.json() } else { report.text() }.as_bytes())?;
     Ok(if report.failed() { FAILED } else { DONE })
 }
 
@@ -506,6 +534,11 @@ fn even(text: &str) -> Result<usize, String> {
 fn some(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (2..=100_000).contains(number));
     number.ok_or_else(|| "a number from 2 to 100000".into())
+}
+
+fn peers(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number: &usize| number.is_multiple_of(2));
+    number.filter(|number| (2..=10_000).contains(number)).ok_or_else(|| "an even number from 2 to 10000".into())
 }
 
 fn percent(text: &str) -> Result<f64, String> {
