@@ -151,7 +151,7 @@ struct FanoutArgs {
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
-    measure: Measure,
+    window: Window,
 
     /// How many clients are in the room
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = some)]
@@ -167,7 +167,7 @@ struct MeshArgs {
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
-    measure: Measure,
+    window: Window,
 
     /// How many clients are in the room
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = some)]
@@ -179,7 +179,7 @@ struct CrowdArgs {
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
-    measure: Measure,
+    window: Window,
 
     /// How many clients there are at once
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = even)]
@@ -231,9 +231,8 @@ struct PeersArgs {
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = peers)]
     peers: usize,
 
-    /// Measure for so long
-    #[arg(long, value_name = "S", default_value = "5", value_parser = crate::limit_flags::seconds)]
-    seconds: Duration,
+    #[command(flatten)]
+    window: Window,
 
     /// Print one JSON object
     #[arg(long)]
@@ -280,13 +279,20 @@ struct Target {
 
 /// For how long.
 #[derive(Debug, Args)]
-struct Measure {
+struct Window {
     /// Measure for so long
     #[arg(long, value_name = "S", default_value = "5", value_parser = crate::limit_flags::seconds)]
     seconds: Duration,
+}
+
+/// For how long, and how much.
+#[derive(Debug, Args)]
+struct Measure {
+    #[command(flatten)]
+    window: Window,
 
     /// End after so many messages
-    #[arg(long, value_name = "N", default_value_t = 1_000_000_000)]
+    #[arg(long, value_name = "N", default_value_t = 1_000_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     count: u64,
 }
 
@@ -302,7 +308,7 @@ pub fn run(args: &BenchArgs) -> Result<u8, Failure> {
                 bytes: args.bytes as usize,
                 window: args.window.into(),
                 rate: args.rate,
-                window_time: args.measure.seconds,
+                window_time: args.measure.window.seconds,
                 count: args.measure.count,
                 others: Others::default(),
             };
@@ -315,14 +321,14 @@ pub fn run(args: &BenchArgs) -> Result<u8, Failure> {
             let plan = Plan { others, ..args.measure.plan(Talk::Only(args.payload), Some(args.rate)) };
             in_pairs("latency", &args.target, args.clients, plan)
         }
-        Workload::Fanout(FanoutArgs { target, measure, clients, payload }) => {
+        Workload::Fanout(FanoutArgs { target, window, clients, payload }) => {
             let dialect = target.dialect.unwrap_or(Tongue::Ours(Dialect::Enishi));
             measured("fanout", target, dialect, *clients, |load, pid, progress| {
                 load.connect(*clients, |_| 0, progress)?;
-                rooms::fanout(load, *payload, measure.seconds, pid, progress)
+                rooms::fanout(load, *payload, window.seconds, pid, progress)
             })
         }
-        Workload::Mesh(MeshArgs { target, measure, clients }) => {
+        Workload::Mesh(MeshArgs { target, window, clients }) => {
             if *clients > MESH {
                 return Err(Failure::Usage(format!(
                     "a mesh of {clients} is too much: choose --clients {MESH} or less"
@@ -330,21 +336,23 @@ pub fn run(args: &BenchArgs) -> Result<u8, Failure> {
             }
             let dialect = target.dialect.unwrap_or(Tongue::Ours(Dialect::Enishi));
             measured("mesh", target, dialect, *clients, |load, pid, progress| {
-                rooms::mesh(load, *clients, measure.seconds, pid, progress)
+                rooms::mesh(load, *clients, window.seconds, pid, progress)
             })
         }
         Workload::Datachannel(args) => channels(args),
-        Workload::Peers(args) => alone("peers", args.json, |progress| peers::run(args.peers, args.seconds, progress)),
-        Workload::Setup(CrowdArgs { target, measure, clients }) => {
+        Workload::Peers(args) => {
+            alone("peers", args.json, |progress| peers::run(args.peers, args.window.seconds, progress))
+        }
+        Workload::Setup(CrowdArgs { target, window, clients }) => {
             let dialect = target.dialect.unwrap_or(Tongue::Ours(Dialect::ConicC));
             measured("setup", target, dialect, *clients, |load, pid, progress| {
-                crowd::setup(load, *clients, measure.seconds, pid, progress)
+                crowd::setup(load, *clients, window.seconds, pid, progress)
             })
         }
-        Workload::Idle(CrowdArgs { target, measure, clients }) => {
+        Workload::Idle(CrowdArgs { target, window, clients }) => {
             let dialect = target.dialect.unwrap_or(Tongue::Ours(Dialect::ConicC));
             measured("idle", target, dialect, *clients, |load, pid, progress| {
-                crowd::idle(load, *clients, measure.seconds, pid, progress)
+                crowd::idle(load, *clients, window.seconds, pid, progress)
             })
         }
     }
@@ -401,7 +409,7 @@ impl Measure {
             bytes: 2048,
             window: 1,
             rate,
-            window_time: self.seconds,
+            window_time: self.window.seconds,
             count: self.count,
             others: Others::default(),
         }

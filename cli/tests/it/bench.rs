@@ -65,6 +65,9 @@ fn who_cannot_measure_says_why() {
         (&["relay", "--dialect", "socketio"], 2, "fanout"),
         (&["relay", "--pid", "1"], 2, "--url"),
         (&["latency", "--rate", "0"], 2, "a rate"),
+        (&["relay", "--count", "0"], 2, "--count"),
+        (&["fanout", "--count", "9"], 2, "--count"),
+        (&["peers", "--peers", "3"], 2, "even"),
     ] {
         let done = run(&[&["bench"], arguments].concat());
         assert_eq!(done.code, Some(code), "{done:?}");
