@@ -230,7 +230,10 @@ fn serve(
         };
         let mut chunk = &scratch[..len];
         while let Some(client) = clients.get_mut(index) {
-            let next = client.next(&mut chunk, around).map_err(|why| format!("client {}: {why}", index + 1))?;
+            let next = client.next(&mut chunk, around).map_err(|why| {
+                let hint = if client.stage == Stage::Registering { "; is --dialect the server's?" } else { "" };
+                format!("client {}: {why}{hint}", index + 1)
+            })?;
             let Some(frame) = next else { break };
             heard(clients, around, index, frame)?;
         }
