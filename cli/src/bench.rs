@@ -10,6 +10,7 @@ mod link;
 mod load;
 mod message;
 mod pairs;
+mod peers;
 mod process;
 mod progress;
 mod report;
@@ -69,6 +70,8 @@ enum Workload {
     Idle(CrowdArgs),
     /// Messages on data channels between peers in this process
     Datachannel(ChannelArgs),
+    /// What silent peer connections in this process cost, and what memory stays when they have left
+    Peers(PeersArgs),
 }
 
 #[derive(Debug, Args)]
@@ -148,7 +151,7 @@ struct FanoutArgs {
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
-    measure: Measure,
+    window: Window,
 
     /// How many clients are in the room
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = some)]
@@ -164,7 +167,7 @@ struct MeshArgs {
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
-    measure: Measure,
+    window: Window,
 
     /// How many clients are in the room
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = some)]
@@ -176,7 +179,7 @@ struct CrowdArgs {
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
-    measure: Measure,
+    window: Window,
 
     /// How many clients there are at once
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = even)]
@@ -216,6 +219,20 @@ struct ChannelArgs {
     /// Measure for so long, of the path's time
     #[arg(long, value_name = "S", default_value = "5", value_parser = crate::limit_flags::seconds)]
     seconds: Duration,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct PeersArgs {
+    /// How many peers there are at once, each connected with one other
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = peers)]
+    peers: usize,
+
+    #[command(flatten)]
+    window: Window,
 
     /// Print one JSON object
     #[arg(long)]
@@ -262,13 +279,20 @@ struct Target {
 
 /// For how long.
 #[derive(Debug, Args)]
-struct Measure {
+struct Window {
     /// Measure for so long
     #[arg(long, value_name = "S", default_value = "5", value_parser = crate::limit_flags::seconds)]
     seconds: Duration,
+}
+
+/// For how long, and how much.
+#[derive(Debug, Args)]
+struct Measure {
+    #[command(flatten)]
+    window: Window,
 
     /// End after so many messages
-    #[arg(long, value_name = "N", default_value_t = 1_000_000_000)]
+    #[arg(long, value_name = "N", default_value_t = 1_000_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     count: u64,
 }
 
@@ -284,7 +308,7 @@ pub fn run(args: &BenchArgs) -> Result<u8, Failure> {
                 bytes: args.bytes as usize,
                 window: args.window.into(),
                 rate: args.rate,
-                window_time: args.measure.seconds,
+                window_time: args.measure.window.seconds,
                 count: args.measure.count,
                 others: Others::default(),
             };
@@ -297,14 +321,14 @@ pub fn run(args: &BenchArgs) -> Result<u8, Failure> {
             let plan = Plan { others, ..args.measure.plan(Talk::Only(args.payload), Some(args.rate)) };
             in_pairs("latency", &args.target, args.clients, plan)
         }
-        Workload::Fanout(FanoutArgs { target, measure, clients, payload }) => {
+        Workload::Fanout(FanoutArgs { target, window, clients, payload }) => {
             let dialect = target.dialect.unwrap_or(Tongue::Ours(Dialect::Enishi));
             measured("fanout", target, dialect, *clients, |load, pid, progress| {
                 load.connect(*clients, |_| 0, progress)?;
-                rooms::fanout(load, *payload, measure.seconds, pid, progress)
+                rooms::fanout(load, *payload, window.seconds, pid, progress)
             })
         }
-        Workload::Mesh(MeshArgs { target, measure, clients }) => {
+        Workload::Mesh(MeshArgs { target, window, clients }) => {
             if *clients > MESH {
                 return Err(Failure::Usage(format!(
                     "a mesh of {clients} is too much: choose --clients {MESH} or less"
@@ -312,20 +336,23 @@ pub fn run(args: &BenchArgs) -> Result<u8, Failure> {
             }
             let dialect = target.dialect.unwrap_or(Tongue::Ours(Dialect::Enishi));
             measured("mesh", target, dialect, *clients, |load, pid, progress| {
-                rooms::mesh(load, *clients, measure.seconds, pid, progress)
+                rooms::mesh(load, *clients, window.seconds, pid, progress)
             })
         }
         Workload::Datachannel(args) => channels(args),
-        Workload::Setup(CrowdArgs { target, measure, clients }) => {
+        Workload::Peers(args) => {
+            alone("peers", args.json, |progress| peers::run(args.peers, args.window.seconds, progress))
+        }
+        Workload::Setup(CrowdArgs { target, window, clients }) => {
             let dialect = target.dialect.unwrap_or(Tongue::Ours(Dialect::ConicC));
             measured("setup", target, dialect, *clients, |load, pid, progress| {
-                crowd::setup(load, *clients, measure.seconds, pid, progress)
+                crowd::setup(load, *clients, window.seconds, pid, progress)
             })
         }
-        Workload::Idle(CrowdArgs { target, measure, clients }) => {
+        Workload::Idle(CrowdArgs { target, window, clients }) => {
             let dialect = target.dialect.unwrap_or(Tongue::Ours(Dialect::ConicC));
             measured("idle", target, dialect, *clients, |load, pid, progress| {
-                crowd::idle(load, *clients, measure.seconds, pid, progress)
+                crowd::idle(load, *clients, window.seconds, pid, progress)
             })
         }
     }
@@ -354,15 +381,24 @@ fn channels(args: &ChannelArgs) -> Result<u8, Failure> {
         buffer: args.buffer,
         window: args.seconds,
     };
+    alone("datachannel", args.json, |progress| datachannel::run(&plan, progress))
+}
+
+/// Runs a workload that needs no server, and prints what it found.
+fn alone(
+    workload: &'static str,
+    json: bool,
+    run: impl FnOnce(&Progress) -> Result<Report, Failure>,
+) -> Result<u8, Failure> {
     let progress = Progress::new();
     let mut report = Report::default();
-    report.put("workload", "workload", Some("datachannel"), "");
-    report.extend(datachannel::run(&plan, &progress)?);
+    report.put("workload", "workload", Some(workload), "");
+    report.extend(run(&progress)?);
     drop(progress);
     if cfg!(debug_assertions) {
         report.remark("this is a debug build: its figures mean nothing".into());
     }
-    print(if args.json { report.json() } else { report.text() }.as_bytes())?;
+    print(if json { report.json() } else { report.text() }.as_bytes())?;
     Ok(if report.failed() { FAILED } else { DONE })
 }
 
@@ -373,7 +409,7 @@ impl Measure {
             bytes: 2048,
             window: 1,
             rate,
-            window_time: self.seconds,
+            window_time: self.window.seconds,
             count: self.count,
             others: Others::default(),
         }
@@ -506,6 +542,11 @@ fn even(text: &str) -> Result<usize, String> {
 fn some(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (2..=100_000).contains(number));
     number.ok_or_else(|| "a number from 2 to 100000".into())
+}
+
+fn peers(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number: &usize| number.is_multiple_of(2));
+    number.filter(|number| (2..=10_000).contains(number)).ok_or_else(|| "an even number from 2 to 10000".into())
 }
 
 fn percent(text: &str) -> Result<f64, String> {

@@ -25,16 +25,6 @@ const ROOM: usize = 1_000;
 /// Bytes of a message on a data channel: one datagram.
 const MESSAGE_BYTES: usize = 1_000;
 
-const DIALECTS: [Dialect; 7] = [
-    Dialect::Enishi,
-    Dialect::ConicA,
-    Dialect::ConicB,
-    Dialect::ConicC,
-    Dialect::Mesh,
-    Dialect::TonyBai,
-    Dialect::SocketIo,
-];
-
 /// One piece, ready to be repeated.
 pub enum Micro {
     /// A server's codec reads an offer of 2 KB.
@@ -54,8 +44,9 @@ pub enum Micro {
 impl Micro {
     /// The names of all pieces.
     pub fn names() -> Vec<String> {
-        let both =
-            DIALECTS.iter().flat_map(|dialect| ["decode", "encode"].map(|what| format!("{what}-{}", dialect.name())));
+        let both = Dialect::ALL
+            .iter()
+            .flat_map(|dialect| ["decode", "encode"].map(|what| format!("{what}-{}", dialect.name())));
         both.chain(["route-10000", "fanout-1000", "rearm-10000", "datagram"].map(str::to_owned)).collect()
     }
 
@@ -64,7 +55,7 @@ impl Micro {
     /// # Panics
     /// There is none, or it cannot be prepared.
     pub fn prepare(name: &str) -> Micro {
-        let dialect = |name: &str| DIALECTS.into_iter().find(|dialect| dialect.name() == name).expect("a dialect");
+        let dialect = |name: &str| Dialect::ALL.into_iter().find(|dialect| dialect.name() == name).expect("a dialect");
         match name.split_once('-').unwrap_or((name, "")) {
             ("decode", name) => Micro::Decode(Box::new(Talker::new(dialect(name)))),
             ("encode", name) => Micro::Encode(Box::new(Talker::new(dialect(name)))),
@@ -142,6 +133,7 @@ impl Talker {
         let mut codec = match dialect {
             Dialect::TonyBai => Codec::enter(Door::Offer, None).expect("Tony Bai's door"),
             Dialect::SocketIo => Codec::SocketIo(socketio::Server::new(Version::Four, None, None)),
+            Dialect::SocketIo09 => Codec::SocketIo(socketio::Server::new(Version::Legacy, None, None)),
             _ => Codec::detect(&frames[0], None, None).expect("a dialect that is detected"),
         };
         let mut heard = Vec::new();
@@ -155,7 +147,8 @@ impl Talker {
                 let _ = client.receive(&mut cx, frame, &mut Vec::new());
             }
         }
-        let to = if dialect == Dialect::SocketIo { Name::from(socketio::EVERYONE) } else { bob.clone() };
+        let is_broadcast = matches!(dialect, Dialect::SocketIo | Dialect::SocketIo09);
+        let to = if is_broadcast { Name::from(socketio::EVERYONE) } else { bob.clone() };
         let mut frames = Vec::new();
         client.encode(&mut cx, &offer(To::Peer(to)), &mut frames).expect("an offer");
         let letter = Letter::Open(Signal::Offer { sdp: sdp() });

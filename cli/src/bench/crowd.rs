@@ -33,6 +33,9 @@ pub fn setup(
     let begin = Instant::now();
     let (mut count, mut window) = (0, Duration::ZERO);
     let mut sum = Usage { server: None, load: None, foreign: None, stolen: None };
+    let state = || (pid.and_then(Pid::rss), pid.and_then(Pid::files));
+    let files_before = state().1;
+    let mut first = None;
     while count == 0 || begin.elapsed() < time {
         let (look, start) = (Look::now(pid), Instant::now());
         load.connect(clients, |index| index / 2, progress)?;
@@ -41,13 +44,20 @@ pub fn setup(
         count += clients as u64;
         load.disconnect();
         load.rest(BREAK, progress)?;
+        first.get_or_insert_with(|| state().0);
     }
+    load.rest(SETTLE, progress)?;
+    let (rss, files) = state();
     let mut report = Report::default();
     report.put("clients", "clients at once", Some(clients), "");
     report.put("connections", "connections", Some(count), "");
     let rate = count as f64 / window.as_secs_f64();
     report.put("connections_per_second", "throughput", Some(rate.round() as u64), "connections/s");
     report.usage(&sum, window, count, "cpu_us_per_connection", "CPU per connection");
+    report.put("rss_first_bytes", "memory after a round", first.flatten(), "bytes");
+    report.put("rss_bytes", "after the last", rss, "bytes");
+    report.put("files_before", "files before", files_before, "");
+    report.put("files", "files after the last", files, "");
     Ok(report)
 }
 

@@ -4,7 +4,7 @@
 //! idle.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
@@ -17,7 +17,8 @@ use enishi_core::signal::Name;
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use socket2::SockRef;
+use rustix::io::Errno;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::client::{Client, Identity, Stage, Surroundings};
 use super::progress::Progress;
@@ -29,6 +30,9 @@ const UNDER_WAY: usize = 128;
 
 /// Without any progress in connecting, it has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Connections from one address to one server: some less than the ports that Linux gives by itself.
+const PORTS: usize = 25_000;
 
 /// Read at once.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -124,7 +128,7 @@ impl Load {
                 *self.server.insert(found.next().ok_or_else(|| format!("{} has no address", place.host))?)
             }
         };
-        let mut socket = TcpStream::connect(server).map_err(cannot)?;
+        let mut socket = connect(server, index).map_err(cannot)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut socket, Token(index), interest).map_err(cannot)?;
         let key = STANDARD.encode(((index as u128) << 8 | 1).to_le_bytes());
@@ -183,6 +187,20 @@ impl Load {
     }
 }
 
+/// Begins a connection to the server. On loopback, who comes when the ports of one address are used up has another one.
+fn connect(server: SocketAddr, index: usize) -> io::Result<TcpStream> {
+    if index < PORTS || server.ip() != Ipv4Addr::LOCALHOST {
+        return TcpStream::connect(server);
+    }
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::from(([127, 0, 0, (1 + index / PORTS) as u8], 0)).into())?;
+    match socket.connect(&server.into()) {
+        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(error),
+        _ => Ok(TcpStream::from_std(socket.into())),
+    }
+}
+
 fn serve(
     clients: &mut [Client],
     around: &mut Surroundings,
@@ -212,7 +230,10 @@ fn serve(
         };
         let mut chunk = &scratch[..len];
         while let Some(client) = clients.get_mut(index) {
-            let next = client.next(&mut chunk, around).map_err(|why| format!("client {}: {why}", index + 1))?;
+            let next = client.next(&mut chunk, around).map_err(|why| {
+                let hint = if client.stage == Stage::Registering { "; is --dialect the server's?" } else { "" };
+                format!("client {}: {why}{hint}", index + 1)
+            })?;
             let Some(frame) = next else { break };
             heard(clients, around, index, frame)?;
         }
@@ -240,4 +261,19 @@ fn ask(place: &Place) -> Result<String, String> {
 fn words(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn whom_one_address_has_no_port_for_comes_from_the_next() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        for (index, from) in [(0, 1), (PORTS - 1, 1), (PORTS, 2), (4 * PORTS - 1, 4)] {
+            let _client = connect(listener.local_addr().unwrap(), index).unwrap();
+            assert_eq!(listener.accept().unwrap().1.ip(), Ipv4Addr::new(127, 0, 0, from));
+        }
+    }
 }

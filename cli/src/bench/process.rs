@@ -20,6 +20,11 @@ impl Pid {
         Some(Duration::from_nanos(nanos))
     }
 
+    /// Files that it has open, sockets among them.
+    pub fn files(self) -> Option<u64> {
+        Some(fs::read_dir(format!("/proc/{}/fd", self.0)).ok()?.count() as u64)
+    }
+
     /// Memory that is really there, in bytes.
     pub fn rss(self) -> Option<u64> {
         let text = fs::read_to_string(format!("/proc/{}/status", self.0)).ok()?;

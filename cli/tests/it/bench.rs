@@ -65,6 +65,9 @@ fn who_cannot_measure_says_why() {
         (&["relay", "--dialect", "socketio"], 2, "fanout"),
         (&["relay", "--pid", "1"], 2, "--url"),
         (&["latency", "--rate", "0"], 2, "a rate"),
+        (&["relay", "--count", "0"], 2, "--count"),
+        (&["fanout", "--count", "9"], 2, "--count"),
+        (&["peers", "--peers", "3"], 2, "even"),
     ] {
         let done = run(&[&["bench"], arguments].concat());
         assert_eq!(done.code, Some(code), "{done:?}");
@@ -99,5 +102,17 @@ fn data_channels_lose_nothing_on_any_path() {
         let report = report(&done);
         assert!(report["megabytes_per_second"].as_f64().is_some_and(|rate| rate > 0.0), "{report}");
         assert_eq!(report["lost"], 0, "{report}");
+    }
+}
+
+#[test]
+fn silent_peers_cost_something_and_go() {
+    let done = run(&["bench", "peers", "--peers", "4", "--seconds", "0.5", "--json"]);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let report = report(&done);
+    assert_eq!(report["peers"], 4, "{report}");
+    if cfg!(target_os = "linux") {
+        assert!(report["rss_bytes"].as_u64() > report["rss_start_bytes"].as_u64(), "{report}");
+        assert!(report["idle_cpu_us_per_peer_second"].as_f64().is_some_and(|cpu| cpu > 0.0), "{report}");
     }
 }
