@@ -208,6 +208,10 @@ struct ChannelArgs {
     #[arg(long, value_name = "BYTES", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(8..=262_144))]
     bytes: u32,
 
+    /// Ports on 127.0.0.1 of a link between the peers, two for each connection [with: --path loopback]
+    #[arg(long, value_name = "PORT", value_delimiter = ',')]
+    through: Vec<u16>,
+
     /// Bytes that a sender holds
     #[arg(long, value_name = "BYTES", default_value_t = CHANNEL_BUFFER_BYTES)]
     buffer: usize,
@@ -215,6 +219,10 @@ struct ChannelArgs {
     /// Peer connections that send at once
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     connections: u16,
+
+    /// Before that, send for so long: slow start is over
+    #[arg(long, value_name = "S", default_value = "1", value_parser = crate::limit_flags::seconds)]
+    warm_up: Duration,
 
     /// Measure for so long, of the path's time
     #[arg(long, value_name = "S", default_value = "5", value_parser = crate::limit_flags::seconds)]
@@ -364,7 +372,11 @@ fn channels(args: &ChannelArgs) -> Result<u8, Failure> {
         Some(PathKind::Memory | PathKind::Loopback) if shaped => {
             return Err(Failure::Usage("--rtt, --loss and --mbit are for --path simulated".into()));
         }
-        Some(PathKind::Loopback) => link::Path::Loopback,
+        Some(PathKind::Loopback) if ![0, 2 * usize::from(args.connections)].contains(&args.through.len()) => {
+            return Err(Failure::Usage("--through wants two ports for each connection".into()));
+        }
+        Some(PathKind::Loopback) => link::Path::Loopback { through: args.through.clone() },
+        _ if !args.through.is_empty() => return Err(Failure::Usage("--through is for --path loopback".into())),
         None if !shaped => link::Path::Memory,
         Some(PathKind::Memory) => link::Path::Memory,
         Some(PathKind::Simulated) | None => link::Path::Simulated {
@@ -379,6 +391,7 @@ fn channels(args: &ChannelArgs) -> Result<u8, Failure> {
         bytes: args.bytes as usize,
         connections: args.connections.into(),
         buffer: args.buffer,
+        warm_up: args.warm_up,
         window: args.seconds,
     };
     alone("datachannel", args.json, |progress| datachannel::run(&plan, progress))

@@ -21,9 +21,6 @@ use crate::failure::Failure;
 /// For connecting, in the time of the path.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Before the window: slow start is over.
-const WARM_UP: Duration = Duration::from_secs(1);
-
 /// Messages that a sender may add in one turn, so that both ends get theirs.
 const BATCH: usize = 16;
 
@@ -40,6 +37,8 @@ pub struct Plan {
     pub connections: usize,
     /// Bytes that a sender holds.
     pub buffer: usize,
+    /// Before the window.
+    pub warm_up: Duration,
     pub window: Duration,
 }
 
@@ -84,7 +83,7 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<Report, Failure> {
         bench.turn(false)?;
     }
     let connected = own.rss();
-    let warm = bench.link.now() + WARM_UP;
+    let warm = bench.link.now() + plan.warm_up;
     while bench.link.now() < warm {
         progress.set(0.0, "warming up");
         bench.turn(true)?;

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use enishi_core::ids::Secrets;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::datachannel::imagined;
 
@@ -15,13 +16,19 @@ const DATAGRAM_BYTES: usize = 2048;
 /// A router drops what would wait longer than this.
 const QUEUE: Duration = Duration::from_millis(200);
 
+/// For the sockets, at once: who waits has a window that ends.
+const LONGEST: Duration = Duration::from_millis(10);
+
 /// A network.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Path {
     /// None: datagrams are handed over.
     Memory,
     /// UDP sockets on 127.0.0.1.
-    Loopback,
+    Loopback {
+        /// What each end sends to instead of the other, in the order of pairs and sides: ports of a link between them.
+        through: Vec<u16>,
+    },
     /// In virtual time.
     Simulated {
         /// There and back.
@@ -37,7 +44,8 @@ impl Path {
     pub fn name(&self) -> String {
         match self {
             Path::Memory => "memory".into(),
-            Path::Loopback => "loopback".into(),
+            Path::Loopback { through } if through.is_empty() => "loopback".into(),
+            Path::Loopback { .. } => "loopback, through a link".into(),
             Path::Simulated { rtt, loss, megabits } => {
                 let rate = megabits.map(|rate| format!(", {rate} Mbit/s")).unwrap_or_default();
                 format!("simulated: {} ms, {} % loss{rate}", rtt.as_secs_f64() * 1e3, loss * 100.0)
@@ -78,7 +86,7 @@ impl Link {
     pub fn new(path: Path, pairs: usize) -> io::Result<Self> {
         let now = Instant::now();
         let mut sockets = Vec::new();
-        if path == Path::Loopback {
+        if matches!(path, Path::Loopback { .. }) {
             for _ in 0..pairs {
                 sockets.push([bind()?, bind()?]);
             }
@@ -123,11 +131,14 @@ impl Link {
         if to != self.address(other) {
             return;
         }
-        match self.path {
+        match &self.path {
             Path::Memory => self.queue.push_back((other, source, bytes)),
-            // What the kernel does not take now is lost, as on any network.
-            Path::Loopback => drop(self.sockets[from.pair][from.side].send_to(&bytes, to)),
-            Path::Simulated { rtt, loss, megabits } => {
+            Path::Loopback { through } => {
+                let port = through.get(2 * from.pair + from.side).copied().unwrap_or(to.port());
+                // What the kernel does not take now is lost, as on any network.
+                drop(self.sockets[from.pair][from.side].send_to(&bytes, (to.ip(), port)));
+            }
+            &Path::Simulated { rtt, loss, megabits } => {
                 let lost = (self.dice.number() >> 11) as f64 / ((1_u64 << 53) as f64) < loss;
                 let mut at = self.now();
                 if let Some(megabits) = megabits {
@@ -149,7 +160,7 @@ impl Link {
 
     /// What has arrived: to whom, from where, what.
     pub fn receive(&mut self) -> Option<(Way, SocketAddr, Vec<u8>)> {
-        match self.path {
+        match &self.path {
             Path::Memory => self.queue.pop_front(),
             Path::Simulated { .. } => {
                 let (at, _) = *self.flying.keys().next()?;
@@ -158,13 +169,14 @@ impl Link {
                 }
                 self.flying.pop_first().map(|(_, parcel)| parcel)
             }
-            Path::Loopback => {
+            Path::Loopback { .. } => {
                 let mut bytes = vec![0; DATAGRAM_BYTES];
                 for _ in 0..2 * self.sockets.len() {
                     let way = Way { pair: self.turn / 2, side: self.turn % 2 };
-                    if let Ok((len, from)) = self.sockets[way.pair][way.side].recv_from(&mut bytes) {
+                    if let Ok((len, _)) = self.sockets[way.pair][way.side].recv_from(&mut bytes) {
                         bytes.truncate(len);
-                        return Some((way, from, bytes));
+                        // The peers know nothing of a link between them.
+                        return Some((way, self.address(Way { side: 1 - way.side, ..way }), bytes));
                     }
                     self.turn = (self.turn + 1) % (2 * self.sockets.len());
                 }
@@ -175,6 +187,13 @@ impl Link {
 
     /// Nothing happens now: goes on to the next arrival, or to `next` if that is earlier.
     pub fn idle(&mut self, next: Option<Instant>) {
+        if !self.sockets.is_empty() {
+            let wait = next.map_or(LONGEST, |next| next.saturating_duration_since(Instant::now()).min(LONGEST));
+            let mut sockets: Vec<_> =
+                self.sockets.iter().flatten().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
+            // If it fails, the sockets are looked at again all the same.
+            let _ = Timespec::try_from(wait).map(|wait| poll(&mut sockets, Some(&wait)));
+        }
         if let Some(now) = self.now {
             let arrival = self.flying.keys().next().map(|(at, _)| *at);
             let at = [arrival, next].into_iter().flatten().min();

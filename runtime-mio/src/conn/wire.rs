@@ -96,9 +96,9 @@ impl Out {
         bytes.clear();
         let mut skipped = self.taken;
         for part in self.first.iter().chain(&self.others).flat_map(Piece::parts) {
-            let part = &part[skipped.min(part.len())..];
-            skipped = skipped.saturating_sub(part.len());
-            let room = JOINED_BYTES - bytes.len();
+            let (skip, room) = (skipped.min(part.len()), JOINED_BYTES - bytes.len());
+            skipped -= skip;
+            let part = &part[skip..];
             bytes.extend_from_slice(&part[..part.len().min(room)]);
             if part.len() >= room {
                 break;
