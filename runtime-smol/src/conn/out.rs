@@ -1,0 +1,106 @@
+//! What waits to be written.
+
+use std::collections::VecDeque;
+use std::mem;
+
+use enishi_core::limits::DRIVER_WAITING_BYTES;
+use enishi_core::machine::Frame;
+
+use super::talk::Talk;
+
+/// Bytes after which a batch is written before more is added: the grain of the credit that the machine gets.
+const BATCH_BYTES: usize = 16 * 1024;
+
+/// What a message that waits counts beside its payload.
+const FRAME_BYTES: usize = 64;
+
+/// The largest buffer that is kept for the next connection that writes.
+const SPARE_BYTES: usize = 64 * 1024;
+
+/// Messages that wait, as they are shared with other receivers, and the batch of them that is being written.
+#[derive(Debug, Default)]
+pub(super) struct Out {
+    waiting: VecDeque<Frame>,
+    /// What these count together.
+    weight: usize,
+    /// The batch, from `written` on. An idle connection has no buffer for it.
+    pub(super) bytes: Vec<u8>,
+    written: usize,
+    /// Messages and payload bytes in the batch.
+    batch: (usize, usize),
+    /// Messages and payload bytes that the kernel took, and that are not told.
+    sent: (usize, usize),
+}
+
+/// More than [`DRIVER_WAITING_BYTES`] would wait.
+pub(super) struct Full;
+
+impl Out {
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Queues a message.
+    pub(super) fn push(&mut self, frame: Frame) -> Result<(), Full> {
+        self.weight += frame.len() + FRAME_BYTES;
+        if self.weight > DRIVER_WAITING_BYTES {
+            return Err(Full);
+        }
+        self.waiting.push_back(frame);
+        Ok(())
+    }
+
+    /// Adds messages to the batch until it is full, in the `spare` buffer if there is none here.
+    pub(super) fn fill(&mut self, talk: &mut Talk, spare: &mut Vec<u8>) {
+        if self.bytes.capacity() == 0 && !self.waiting.is_empty() {
+            self.bytes = mem::take(spare);
+        }
+        while self.bytes.len() < BATCH_BYTES && self.add(talk) {}
+    }
+
+    /// Adds all messages to the batch: what comes behind them is not a message.
+    pub(super) fn fill_all(&mut self, talk: &mut Talk) {
+        while self.add(talk) {}
+    }
+
+    fn add(&mut self, talk: &mut Talk) -> bool {
+        let Some(frame) = self.waiting.pop_front() else {
+            self.waiting = VecDeque::new();
+            return false;
+        };
+        self.weight -= frame.len() + FRAME_BYTES;
+        if let Frame::Text(_) | Frame::Binary(_) = frame {
+            self.batch.0 += 1;
+            self.batch.1 += frame.len();
+        }
+        talk.write(frame, &mut self.bytes);
+        true
+    }
+
+    /// What of the batch the kernel does not have.
+    pub(super) fn pending(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
+
+    /// The kernel took `len` bytes. With the last of a batch its messages are sent, and its buffer is for others.
+    pub(super) fn taken(&mut self, len: usize, spare: &mut Vec<u8>) {
+        self.written += len;
+        if self.written < self.bytes.len() {
+            return;
+        }
+        let (messages, len) = mem::take(&mut self.batch);
+        self.sent = (self.sent.0 + messages, self.sent.1 + len);
+        self.written = 0;
+        let mut buffer = mem::take(&mut self.bytes);
+        if (spare.capacity()..=SPARE_BYTES).contains(&buffer.capacity()) {
+            buffer.clear();
+            *spare = buffer;
+        }
+    }
+
+    /// Messages and payload bytes that left since the last call, if any.
+    pub(super) fn take_sent(&mut self) -> Option<(usize, usize)> {
+        let sent = mem::take(&mut self.sent);
+        (sent.0 > 0).then_some(sent)
+    }
+}
