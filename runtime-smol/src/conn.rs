@@ -107,6 +107,11 @@ impl Conn {
         Waker::from(Arc::clone(&self.bell))
     }
 
+    /// Whether something can be told that was received before.
+    pub(crate) fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
     /// Asks for another turn.
     pub(crate) fn ring(&self) {
         self.bell.ring();

@@ -205,7 +205,7 @@ fn serve<M: Machine>(
     let waker = conn.wake_up();
     let mut cx = Context::from_waker(&waker);
     let mut heard = false;
-    let mut told = deliver(machine, io, id, &[], notice)?;
+    let mut told = conn.has_unread() && deliver(machine, io, id, &[], notice)?;
     for left in (0..READS).rev() {
         let Some(conn) = io.conns.get_mut(&id) else { break };
         let Poll::Ready(len) = conn.poll_receive(&mut cx, scratch) else { break };
@@ -255,7 +255,8 @@ fn flush<M: Machine>(
     io: &mut Io<'_>,
     notice: &mut impl FnMut(M::Notice) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    for conn in io.take_dirty() {
+    let mut dirty = io.take_dirty();
+    for conn in dirty.drain(..) {
         if let Some((messages, len)) = io.flush(conn) {
             step(machine, io, Input::Sent { conn, messages, len }, notice)?;
         }
@@ -263,6 +264,7 @@ fn flush<M: Machine>(
             step(machine, io, Input::Closed { conn, reason }, notice)?;
         }
     }
+    io.reuse_dirty(dirty);
     Continue(())
 }
 

@@ -20,7 +20,9 @@ const SPARE_BYTES: usize = 64 * 1024;
 /// Messages that wait, as they are shared with other receivers, and the batch of them that is being written.
 #[derive(Debug, Default)]
 pub(super) struct Out {
-    waiting: VecDeque<Frame>,
+    /// The first that waits. There is seldom another, and a queue would be memory to fetch for every message.
+    first: Option<Frame>,
+    behind: VecDeque<Frame>,
     /// What these count together.
     weight: usize,
     /// The batch, from `written` on. An idle connection has no buffer for it.
@@ -37,7 +39,7 @@ pub(super) struct Full;
 
 impl Out {
     pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty() && self.waiting.is_empty()
+        self.bytes.is_empty() && self.first.is_none()
     }
 
     /// Queues a message.
@@ -46,13 +48,16 @@ impl Out {
         if self.weight > DRIVER_WAITING_BYTES {
             return Err(Full);
         }
-        self.waiting.push_back(frame);
+        match &self.first {
+            None => self.first = Some(frame),
+            Some(_) => self.behind.push_back(frame),
+        }
         Ok(())
     }
 
     /// Adds messages to the batch until it is full, in the `spare` buffer if there is none here.
     pub(super) fn fill(&mut self, talk: &mut Talk, spare: &mut Vec<u8>) {
-        if self.bytes.capacity() == 0 && !self.waiting.is_empty() {
+        if self.bytes.capacity() == 0 && self.first.is_some() {
             self.bytes = mem::take(spare);
         }
         while self.bytes.len() < BATCH_BYTES && self.add(talk) {}
@@ -64,10 +69,11 @@ impl Out {
     }
 
     fn add(&mut self, talk: &mut Talk) -> bool {
-        let Some(frame) = self.waiting.pop_front() else {
-            self.waiting = VecDeque::new();
-            return false;
-        };
+        let Some(frame) = self.first.take() else { return false };
+        self.first = self.behind.pop_front();
+        if self.first.is_none() {
+            self.behind = VecDeque::new();
+        }
         self.weight -= frame.len() + FRAME_BYTES;
         if let Frame::Text(_) | Frame::Binary(_) = frame {
             self.batch.0 += 1;

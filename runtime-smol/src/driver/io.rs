@@ -1,6 +1,7 @@
 //! What a machine's outputs act on: the connections, the sockets, and the lists of who needs what.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::mem;
 use std::net::{TcpListener, UdpSocket};
@@ -24,11 +25,18 @@ const LINGER: Duration = Duration::from_secs(5);
 /// How long a listener rests when file descriptors or memory have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Connections in a table that is worth making smaller when the last has gone.
+const MANY: usize = 1024;
+
+/// Connections for which the lists have room from the start: what grows later would lie above what connections bring, and
+/// pin it when they are gone. Memory that is not touched costs nothing.
+const ROOM: usize = 32 * 1024;
+
 /// Everything that the outputs of a machine act on.
 pub(crate) struct Io<'a> {
     pub(super) executor: &'a LocalExecutor<'static>,
     pub(super) events: Sender<Event>,
-    pub(super) conns: BTreeMap<ConnId, Box<Conn>>,
+    pub(super) conns: HashMap<ConnId, Box<Conn>, BuildHasherDefault<Counted>>,
     last_conn: u64,
     /// Given to every connection's bell.
     bells: Sender<ConnId>,
@@ -44,6 +52,28 @@ pub(crate) struct Io<'a> {
     pub(super) files: Files,
 }
 
+/// The hash of a [`ConnId`]: one multiplication (by 2^64 over the golden ratio), for ten look-ups a message. Ids are
+/// counted up here, so nobody can choose some that collide.
+#[derive(Default)]
+pub(super) struct Counted(u64);
+
+impl Hasher for Counted {
+    fn write_u64(&mut self, id: u64) {
+        self.0 = id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // An id is one u64; this is for completeness.
+        for &byte in bytes {
+            self.write_u64(self.0 ^ u64::from(byte));
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 impl<'a> Io<'a> {
     /// No sockets yet.
     pub(crate) fn new(executor: &'a LocalExecutor<'static>, events: Sender<Event>) -> Self {
@@ -53,11 +83,11 @@ impl<'a> Io<'a> {
             files: Files::new(events.clone()),
             executor,
             events,
-            conns: BTreeMap::new(),
+            conns: HashMap::default(),
             last_conn: 0,
             bells,
             rings,
-            dirty: Vec::new(),
+            dirty: Vec::with_capacity(ROOM),
             lingering: VecDeque::new(),
             spare: Vec::new(),
             udp: Vec::new(),
@@ -106,6 +136,9 @@ impl<'a> Io<'a> {
     /// Closes the socket.
     pub(super) fn forget(&mut self, id: ConnId) {
         self.conns.remove(&id);
+        if self.conns.is_empty() && self.conns.capacity() > MANY {
+            self.conns.shrink_to_fit();
+        }
     }
 
     /// Whether there is something to do without waiting.
@@ -116,6 +149,12 @@ impl<'a> Io<'a> {
     /// Takes the list of those to flush.
     pub(super) fn take_dirty(&mut self) -> Vec<ConnId> {
         mem::take(&mut self.dirty)
+    }
+
+    /// Uses the list's memory again.
+    pub(super) fn reuse_dirty(&mut self, mut list: Vec<ConnId>) {
+        list.append(&mut self.dirty);
+        self.dirty = list;
     }
 
     /// Writes what waits on a connection. Gives the messages and bytes that left, if any.
