@@ -26,6 +26,11 @@ impl Pid {
         let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
     }
+
+    /// Files and sockets that are open.
+    pub fn files(self) -> Option<u64> {
+        Some(fs::read_dir(format!("/proc/{}/fd", self.0)).ok()?.count() as u64)
+    }
 }
 
 /// CPU time of the whole machine that somebody used, and that a hypervisor took away, since its start.
