@@ -18,6 +18,7 @@ use enishi_core::limits::{BODY_BYTES, HEAD_BYTES};
 use enishi_core::machine::{CloseReason, Frame, FrameFault};
 use tungstenite::protocol::Role;
 
+pub(crate) use self::out::Spare;
 use self::out::{Full, Out};
 use self::talk::{Heard, Talk};
 pub(crate) use self::wire::Wire;
@@ -318,7 +319,7 @@ impl Conn {
     }
 
     /// Writes some of what waits; rings if that was not all that the kernel may take.
-    pub(crate) fn flush(&mut self, spare: &mut Vec<u8>) {
+    pub(crate) fn flush(&mut self, spare: &mut Spare) {
         let waker = self.waker();
         let mut cx = Context::from_waker(&waker);
         for _ in 0..BATCHES {
@@ -331,13 +332,13 @@ impl Conn {
     }
 
     /// Writes what the kernel takes at once.
-    pub(crate) fn flush_all(&mut self, spare: &mut Vec<u8>) {
+    pub(crate) fn flush_all(&mut self, spare: &mut Spare) {
         let mut cx = Context::from_waker(Waker::noop());
         while let Poll::Ready(true) = self.poll_flush(&mut cx, spare) {}
     }
 
     /// Writes once. `false`: nothing waits any more.
-    fn poll_flush(&mut self, cx: &mut Context<'_>, spare: &mut Vec<u8>) -> Poll<bool> {
+    fn poll_flush(&mut self, cx: &mut Context<'_>, spare: &mut Spare) -> Poll<bool> {
         if let Phase::Ws(talk) = &mut self.phase {
             self.out.fill(talk, spare);
         }

@@ -14,8 +14,8 @@ const BATCH_BYTES: usize = 16 * 1024;
 /// What a message that waits counts beside its payload.
 const FRAME_BYTES: usize = 64;
 
-/// The largest buffer that is kept for the next connection that writes.
-const SPARE_BYTES: usize = 64 * 1024;
+/// The capacity of the buffer that is lent to whoever writes. One that had to grow is not kept.
+const SPARE_BYTES: usize = 2 * BATCH_BYTES;
 
 /// Messages that wait, as they are shared with other receivers, and the batch of them that is being written.
 #[derive(Debug, Default)]
@@ -37,6 +37,31 @@ pub(super) struct Out {
 /// More than [`DRIVER_WAITING_BYTES`] would wait.
 pub(super) struct Full;
 
+/// The buffer for one batch, lent while it is written. It is there from the start: kept from a busy moment, it would lie
+/// above what connections bring, and pin it when they are gone.
+#[derive(Debug)]
+pub(crate) struct Spare(Vec<u8>);
+
+impl Spare {
+    pub(crate) fn new() -> Self {
+        Spare(Vec::with_capacity(SPARE_BYTES))
+    }
+
+    fn lend(&mut self) -> Vec<u8> {
+        match self.0.capacity() {
+            0 => Vec::with_capacity(SPARE_BYTES),
+            _ => mem::take(&mut self.0),
+        }
+    }
+
+    fn take_back(&mut self, mut buffer: Vec<u8>) {
+        if self.0.capacity() == 0 && buffer.capacity() == SPARE_BYTES {
+            buffer.clear();
+            self.0 = buffer;
+        }
+    }
+}
+
 impl Out {
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty() && self.first.is_none()
@@ -56,9 +81,9 @@ impl Out {
     }
 
     /// Adds messages to the batch until it is full, in the `spare` buffer if there is none here.
-    pub(super) fn fill(&mut self, talk: &mut Talk, spare: &mut Vec<u8>) {
+    pub(super) fn fill(&mut self, talk: &mut Talk, spare: &mut Spare) {
         if self.bytes.capacity() == 0 && self.first.is_some() {
-            self.bytes = mem::take(spare);
+            self.bytes = spare.lend();
         }
         while self.bytes.len() < BATCH_BYTES && self.add(talk) {}
     }
@@ -89,7 +114,7 @@ impl Out {
     }
 
     /// The kernel took `len` bytes. With the last of a batch its messages are sent, and its buffer is for others.
-    pub(super) fn taken(&mut self, len: usize, spare: &mut Vec<u8>) {
+    pub(super) fn taken(&mut self, len: usize, spare: &mut Spare) {
         self.written += len;
         if self.written < self.bytes.len() {
             return;
@@ -97,11 +122,7 @@ impl Out {
         let (messages, len) = mem::take(&mut self.batch);
         self.sent = (self.sent.0 + messages, self.sent.1 + len);
         self.written = 0;
-        let mut buffer = mem::take(&mut self.bytes);
-        if (spare.capacity()..=SPARE_BYTES).contains(&buffer.capacity()) {
-            buffer.clear();
-            *spare = buffer;
-        }
+        spare.take_back(mem::take(&mut self.bytes));
     }
 
     /// Messages and payload bytes that left since the last call, if any.

@@ -13,7 +13,7 @@ use smol::channel::{Receiver, Sender};
 use smol::{Async, LocalExecutor, Timer};
 
 use crate::bell::Bell;
-use crate::conn::{Conn, Wire};
+use crate::conn::{Conn, Spare, Wire};
 use crate::files::Files;
 use crate::udp::Udp;
 
@@ -47,7 +47,7 @@ pub(crate) struct Io<'a> {
     /// Connections that have to end, in the order of their time. Those that have ended meanwhile mean nothing.
     lingering: VecDeque<(Instant, ConnId)>,
     /// Lent to connections that write.
-    spare: Vec<u8>,
+    spare: Spare,
     pub(super) udp: Vec<Udp>,
     pub(super) files: Files,
 }
@@ -89,7 +89,7 @@ impl<'a> Io<'a> {
             rings,
             dirty: Vec::with_capacity(ROOM),
             lingering: VecDeque::new(),
-            spare: Vec::new(),
+            spare: Spare::new(),
             udp: Vec::new(),
         }
     }
@@ -138,6 +138,8 @@ impl<'a> Io<'a> {
         self.conns.remove(&id);
         if self.conns.is_empty() && self.conns.capacity() > MANY {
             self.conns.shrink_to_fit();
+            // Nobody is left to ring, and the last piece of the queue lies above what all of them had.
+            (self.bells, self.rings) = smol::channel::unbounded();
         }
     }
 
