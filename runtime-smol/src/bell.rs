@@ -44,3 +44,22 @@ impl Wake for Bell {
         self.ring();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bell_rings_once_until_its_turn_has_come() {
+        let (rings, heard) = smol::channel::unbounded();
+        let bell = Bell::new(ConnId(7), rings);
+        bell.ring();
+        Arc::clone(&bell).wake();
+        assert_eq!((heard.try_recv(), heard.len()), (Ok(ConnId(7)), 0));
+        bell.ring();
+        assert!(heard.is_empty(), "its turn has not come");
+        bell.hush();
+        bell.wake_by_ref();
+        assert_eq!(heard.try_recv(), Ok(ConnId(7)));
+    }
+}

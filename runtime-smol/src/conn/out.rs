@@ -131,3 +131,37 @@ impl Out {
         (sent.0 > 0).then_some(sent)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tungstenite::protocol::Role;
+
+    use super::*;
+
+    #[test]
+    fn a_batch_is_credited_with_its_last_byte_and_gives_the_buffer_back() {
+        let (mut out, mut talk, mut spare) = (Out::default(), Talk::new(Role::Server, 1000), Spare::new());
+        for _ in 0..3 {
+            assert!(out.push(Frame::text("a".repeat(BATCH_BYTES / 2))).is_ok());
+        }
+        out.fill(&mut talk, &mut spare);
+        let first = out.pending().len();
+        assert!((BATCH_BYTES..2 * BATCH_BYTES).contains(&first), "two of three: {first}");
+        out.taken(first - 1, &mut spare);
+        assert_eq!((out.take_sent(), out.pending().len()), (None, 1));
+        out.taken(1, &mut spare);
+        assert_eq!(out.take_sent(), Some((2, BATCH_BYTES)));
+        out.fill(&mut talk, &mut spare);
+        out.taken(out.pending().len(), &mut spare);
+        assert_eq!(out.take_sent(), Some((1, BATCH_BYTES / 2)));
+        assert!(out.is_empty() && out.bytes.capacity() == 0 && spare.0.capacity() == SPARE_BYTES);
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let mut out = Out::default();
+        let piece = Frame::text("a".repeat(1024 * 1024));
+        let taken = (0..100).take_while(|_| out.push(piece.clone()).is_ok()).count();
+        assert_eq!(taken, DRIVER_WAITING_BYTES / (1024 * 1024) - 1);
+    }
+}
