@@ -28,9 +28,8 @@ const COMMANDS: usize = 16;
 /// Connections that are read before what this brought is written.
 const RINGS: usize = 256;
 
-/// Reads of one connection before it is another's turn. A read can be [`SCRATCH_BYTES`] long, several hundred messages,
-/// so few of them are fair to the others.
-const READS: usize = 2;
+/// Bytes of a connection that are read before it is another's turn: it can be thousands of frames that mean nothing.
+const STREAM_BYTES: usize = 16 * 1024;
 
 /// The one buffer that sockets are read into; no datagram is longer.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -206,13 +205,14 @@ fn serve<M: Machine>(
     let mut cx = Context::from_waker(&waker);
     let mut heard = false;
     let mut told = conn.has_unread() && deliver(machine, io, id, &[], notice)?;
-    for left in (0..READS).rev() {
-        let Some(conn) = io.conns.get_mut(&id) else { break };
-        let Poll::Ready(len) = conn.poll_receive(&mut cx, scratch) else { break };
+    while let Some(conn) = io.conns.get_mut(&id) {
+        let Poll::Ready(len) = conn.poll_receive(&mut cx, &mut scratch[..STREAM_BYTES]) else { break };
         heard = true;
         told |= deliver(machine, io, id, &scratch[..len], notice)?;
-        if left == 0 {
+        // After a short read the next one only asks to be woken.
+        if len == STREAM_BYTES {
             io.with(id, |conn| conn.ring());
+            break;
         }
     }
     if heard && !told && io.conns.get(&id).is_some_and(|conn| conn.hears()) {
