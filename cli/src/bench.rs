@@ -3,6 +3,7 @@
 //! The primary figure is the server's CPU time per message, from the kernel's accounting. Everything is bounded in time
 //! and count, and every message is numbered: a run in which one is lost, reordered or doubled has failed.
 
+mod churn;
 mod client;
 mod crowd;
 mod datachannel;
@@ -68,6 +69,8 @@ enum Workload {
     Setup(CrowdArgs),
     /// What silent clients cost, and what memory stays when they have left
     Idle(CrowdArgs),
+    /// Pairs that come, talk and go all the time; fails if the server's memory or descriptors grow
+    Churn(ChurnArgs),
     /// Messages on data channels between peers in this process
     Datachannel(ChannelArgs),
     /// What silent peer connections in this process cost, and what memory stays when they have left
@@ -184,6 +187,24 @@ struct CrowdArgs {
     /// How many clients there are at once
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = even)]
     clients: usize,
+}
+
+#[derive(Debug, Args)]
+struct ChurnArgs {
+    #[command(flatten)]
+    target: Target,
+
+    /// How many clients there are at once, in pairs
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = even)]
+    clients: usize,
+
+    /// Connections a second that replace the oldest
+    #[arg(long, value_name = "R", default_value = "200", value_parser = rate)]
+    rate: f64,
+
+    /// Go on for so long
+    #[arg(long, value_name = "S", default_value = "600", value_parser = crate::limit_flags::seconds)]
+    seconds: Duration,
 }
 
 #[derive(Debug, Args)]
@@ -363,6 +384,13 @@ pub fn run(args: &BenchArgs) -> Result<u8, Failure> {
                 crowd::idle(load, *clients, window.seconds, pid, progress)
             })
         }
+        Workload::Churn(ChurnArgs { target, clients, rate, seconds }) => {
+            let dialect = target.dialect.unwrap_or(Tongue::Ours(Dialect::ConicC));
+            check_pairs(dialect, *clients)?;
+            measured("churn", target, dialect, *clients, |load, pid, progress| {
+                churn::churn(load, *clients, *rate, *seconds, pid, progress)
+            })
+        }
     }
 }
 
@@ -431,10 +459,7 @@ impl Measure {
 
 fn in_pairs(workload: &'static str, target: &Target, clients: usize, plan: Plan) -> Result<u8, Failure> {
     let dialect = target.dialect.unwrap_or(Tongue::Ours(Dialect::ConicC));
-    if dialect.is_broadcast() && clients > 2 {
-        let name = dialect.name();
-        return Err(Failure::Usage(format!("{name} has no pairs, all hear each other: choose --clients 2, or fanout")));
-    }
+    check_pairs(dialect, clients)?;
     let clients = clients + plan.others.clients();
     measured(workload, target, dialect, clients, |load, pid, progress| {
         let before = pid.and_then(Pid::rss);
@@ -448,6 +473,14 @@ fn in_pairs(workload: &'static str, target: &Target, clients: usize, plan: Plan)
         report.put("bytes_per_connection", "after traffic", grown(after), "bytes");
         Ok(report)
     })
+}
+
+fn check_pairs(dialect: Tongue, clients: usize) -> Result<(), Failure> {
+    if dialect.is_broadcast() && clients > 2 {
+        let name = dialect.name();
+        return Err(Failure::Usage(format!("{name} has no pairs, all hear each other: choose --clients 2, or fanout")));
+    }
+    Ok(())
 }
 
 /// Starts what a workload needs, runs it, and prints what it found.

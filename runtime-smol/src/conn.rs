@@ -1,272 +1,399 @@
-//! One TCP connection: a task that reads, writes and closes, told what to do by [`Op`]s and telling by [`News`].
+//! One TCP connection: the bytes that came, what they mean in its phase, what waits to leave.
 //!
-//! [`serve`] is an accepted connection: requests and answers until an upgrade, then [`talk`]. A dialled one begins in
-//! [`dial`] and goes on in [`talk`].
+//! It belongs to the main task, which gives it a turn when its [`Bell`] rang. [`Conn::poll_receive`] and
+//! [`Conn::poll_flush`] are polled with that bell as their waker; all else is done in memory.
 
 pub(crate) mod dial;
+mod out;
 mod talk;
 mod wire;
 
-use std::collections::VecDeque;
 use std::io;
-use std::net::TcpStream;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::mem;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
 
 use enishi_core::http::{self, HeadError, Parsed, Request, Response};
 use enishi_core::limits::{BODY_BYTES, HEAD_BYTES};
-use enishi_core::machine::{CloseReason, ConnId, Frame, FrameFault};
-use smol::channel::{Receiver, Sender};
-use smol::future::{or, poll_fn, yield_now};
-use smol::stream::Stream;
-use smol::{Async, Timer};
+use enishi_core::machine::{CloseReason, Frame, FrameFault};
 use tungstenite::protocol::Role;
 
-pub(crate) use self::talk::talk;
+pub(crate) use self::out::Spare;
+use self::out::{Full, Out};
+use self::talk::{Heard, Talk};
 pub(crate) use self::wire::Wire;
-use crate::driver::Event;
+use crate::bell::Bell;
 
-/// How long a closing connection may take to flush and to hear that the remote closes too. Without waiting, bytes that we
-/// have not read would make the kernel send a reset, which discards our last answer on its way.
-const LINGER: Duration = Duration::from_secs(5);
+/// Batches that one connection may write before it is another's turn.
+const BATCHES: usize = 4;
 
-/// What a connection may have under way to the main task: beyond it, it stops reading until [`Op::More`].
-const WINDOW_BYTES: usize = 64 * 1024;
-
-/// What one piece of news counts in that window beside its payload.
-const NEWS_BYTES: usize = 256;
-
-/// What the main task wants of a connection.
-pub(crate) enum Op {
-    /// Write an answer.
-    Respond(Box<Response>),
-    /// Write the 101 and speak WebSocket.
-    Upgrade {
-        /// The 101.
-        response: Box<Response>,
-        /// The longest message to accept, in bytes.
-        max_message_bytes: usize,
-    },
-    /// Send a message.
-    Send(Frame),
-    /// Stop or resume reading.
-    Read(bool),
-    /// News that counted this much was delivered: the window is as much wider.
-    More(usize),
-    /// Flush, say goodbye, end.
-    Close {
-        /// RFC 6455, 7.4.
-        code: u16,
-        /// At most 123 bytes.
-        reason: String,
-    },
+/// A socket and its state.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    bell: Arc<Bell>,
+    wire: Wire,
+    phase: Phase,
+    /// Bytes that no phase has consumed: a part of a head or a frame, or what came before reading was switched off.
+    unread: Vec<u8>,
+    out: Out,
+    paused: bool,
+    /// The remote has sent its last byte.
+    ended: bool,
+    lingers: bool,
+    /// Whether it stands in the list of those to flush.
+    pub(crate) dirty: bool,
 }
 
-/// What a connection tells the main task. [`News::Closed`] is the last.
+#[derive(Debug)]
+enum Phase {
+    /// HTTP requests.
+    Head(Head),
+    /// WebSocket messages.
+    Ws(Box<Talk>),
+    /// Write what waits, tell the remote that there is no more, and for [`CloseReason::Local`] wait until it closes too:
+    /// closing with bytes unread would make the kernel reset the connection, and the remote lose our last words.
+    Closing { reason: CloseReason, shut: bool },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Head {
+    Reading,
+    /// A request is with the machine.
+    Asked,
+    /// The answer is not yet with the kernel. The next request waits for that, or a client that only asks would fill
+    /// our memory.
+    Answering,
+    /// Bad bytes: nothing is read any more.
+    Refused,
+}
+
+/// What [`Conn::next`] found.
 #[derive(Debug)]
 pub(crate) enum News {
     /// A request arrived whole.
-    Request(Box<Request>),
+    Request(Request),
     /// No request.
     BadRequest(HeadError),
     /// A message, ping or pong.
     Frame(Frame),
-    /// Bytes that made no message.
-    Heard,
     /// A violation of RFC 6455.
     Fault(FrameFault),
-    /// The kernel took these.
-    Sent {
-        /// Messages.
-        messages: usize,
-        /// Their payloads, in bytes.
-        len: usize,
-    },
-    /// The end.
-    Closed(CloseReason),
 }
 
-impl News {
-    /// What it counts in the connection's window. A request counts as all of it: nothing is read behind it before the
-    /// machine had its say, so that an answer given at once still goes to a client that has sent its last byte.
-    pub(crate) fn weight(&self) -> usize {
-        match self {
-            News::Request(_) => WINDOW_BYTES,
-            News::Frame(frame) => NEWS_BYTES + frame.len(),
-            News::Heard => NEWS_BYTES,
-            News::BadRequest(_) | News::Fault(_) | News::Sent { .. } | News::Closed(_) => 0,
+impl Conn {
+    /// A connection that a listener accepted: it speaks HTTP.
+    pub(crate) fn accepted(wire: Wire, bell: Arc<Bell>) -> Self {
+        Conn::new(wire, bell, Phase::Head(Head::Reading), Vec::new())
+    }
+
+    /// A WebSocket that we dialled; `unread` came right behind the handshake.
+    pub(crate) fn dialled(wire: Wire, bell: Arc<Bell>, unread: Vec<u8>, max_message_bytes: usize) -> Self {
+        let talk = Talk::new(Role::Client, max_message_bytes);
+        Conn::new(wire, bell, Phase::Ws(Box::new(talk)), unread)
+    }
+
+    fn new(wire: Wire, bell: Arc<Bell>, phase: Phase, unread: Vec<u8>) -> Self {
+        bell.ring();
+        let out = Out::default();
+        Conn { bell, wire, phase, unread, out, paused: false, ended: false, lingers: false, dirty: false }
+    }
+
+    /// Its turn has come: what wakes it from now on is news. Gives the waker to poll it with.
+    pub(crate) fn wake_up(&self) -> Waker {
+        self.bell.hush();
+        self.waker()
+    }
+
+    fn waker(&self) -> Waker {
+        Waker::from(Arc::clone(&self.bell))
+    }
+
+    /// Whether something can be told that was received before.
+    pub(crate) fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    /// Asks for another turn.
+    pub(crate) fn ring(&self) {
+        self.bell.ring();
+    }
+
+    /// Whether it is a WebSocket with nothing to send: then a flush would do nothing.
+    pub(crate) fn is_quiet(&self) -> bool {
+        matches!(self.phase, Phase::Ws(_)) && self.out.is_empty()
+    }
+
+    /// Reads once. Pending: nothing for now, or nothing is wanted until something changes, which rings.
+    pub(crate) fn poll_receive(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<usize> {
+        if self.paused || self.ended || !self.wants_bytes() {
+            return Poll::Pending;
+        }
+        match ready!(self.wire.poll_read(cx, scratch)) {
+            Ok(0) => self.ended = true,
+            Ok(len) => return Poll::Ready(len),
+            Err(error) => self.fail(&error),
+        }
+        Poll::Pending
+    }
+
+    fn wants_bytes(&self) -> bool {
+        match &self.phase {
+            Phase::Head(Head::Reading) => true,
+            // The remote's going away must be seen while an answer is awaited; more than a little is not read ahead.
+            Phase::Head(Head::Asked | Head::Answering) => self.unread.len() < HEAD_BYTES,
+            Phase::Head(Head::Refused) => false,
+            Phase::Ws(talk) => !talk.faulty,
+            Phase::Closing { .. } => true,
         }
     }
 
-    /// Whether it waits while the connection is not to be read.
-    pub(crate) fn is_read(&self) -> bool {
-        match self {
-            News::Request(_) | News::BadRequest(_) | News::Frame(_) | News::Heard | News::Fault(_) => true,
-            News::Closed(reason) => matches!(reason, CloseReason::Remote(_) | CloseReason::Eof),
-            News::Sent { .. } => false,
+    /// The next thing that the bytes mean: first those left over, then those of `chunk`.
+    pub(crate) fn next(&mut self, chunk: &mut &[u8]) -> Option<News> {
+        if self.paused {
+            return None;
         }
-    }
-}
-
-/// A connection's two channels.
-pub(crate) struct Link {
-    conn: ConnId,
-    // Pinned because a channel that is polled is part of its own waiting list.
-    ops: Pin<Box<Receiver<Op>>>,
-    events: Sender<Event>,
-    /// Below zero if the last piece of news was large.
-    window: i64,
-    reading: bool,
-    /// Ops that came while an answer was written.
-    stash: VecDeque<Op>,
-}
-
-impl Link {
-    /// The task's ends of the channels of `conn`.
-    pub(crate) fn new(conn: ConnId, ops: Receiver<Op>, events: Sender<Event>) -> Self {
-        Link { conn, ops: Box::pin(ops), events, window: WINDOW_BYTES as i64, reading: true, stash: VecDeque::new() }
-    }
-
-    async fn tell(&mut self, news: News) {
-        self.window -= news.weight() as i64;
-        // Nobody listens any more when the driver ends; the ops end then too, and with them this task.
-        let _ = self.events.send(Event::Conn(self.conn, news)).await;
-    }
-
-    /// The next op; None once the main task has let go.
-    fn poll_op(&mut self, cx: &mut Context<'_>) -> Poll<Option<Op>> {
-        match self.stash.pop_front() {
-            Some(op) => Poll::Ready(Some(op)),
-            None => self.ops.as_mut().poll_next(cx),
-        }
-    }
-
-    /// Writes an answer. Once the connection is to close, because it is the `last` or by order, it has [`LINGER`] for it.
-    async fn write(&mut self, wire: &mut Wire, bytes: &[u8], last: bool) -> Result<(), CloseReason> {
-        let mut patience = if last { Timer::after(LINGER) } else { Timer::never() };
-        wire.put(bytes);
-        poll_fn(|cx| {
-            while let Poll::Ready(Some(op)) = self.ops.as_mut().poll_next(cx) {
-                if let Op::Close { .. } = op {
-                    patience.set_after(LINGER);
-                }
-                self.stash.push_back(op);
-            }
-            match wire.poll_drain(cx) {
-                Poll::Ready(drained) => Poll::Ready(drained.map_err(|error| failed(&error))),
-                Poll::Pending => Pin::new(&mut patience).poll(cx).map(|_| Err(CloseReason::Local)),
-            }
-        })
-        .await
-    }
-}
-
-/// How the requests on a connection ended.
-enum Head {
-    Over(CloseReason),
-    Upgraded(Wire, Vec<u8>, usize),
-}
-
-/// An accepted connection, to its end.
-pub(crate) async fn serve(tcp: Async<TcpStream>, mut link: Link) {
-    // Each part of a life has memory of its own, given back when it is over: a task is as large as its largest part.
-    let reason = match Box::pin(requests(Wire::new(tcp), &mut link)).await {
-        Head::Over(reason) => reason,
-        Head::Upgraded(wire, rest, max_message_bytes) => {
-            let ws = Box::pin(talk::open(wire, rest, Role::Server, max_message_bytes)).await;
-            return talk(ws, Role::Server, link).await;
-        }
-    };
-    link.tell(News::Closed(reason)).await;
-}
-
-/// Requests and answers, one after the other.
-async fn requests(mut wire: Wire, link: &mut Link) -> Head {
-    let mut bytes = Vec::new();
-    // Bytes arrived that were not looked at yet.
-    let mut fresh = false;
-    let (mut answered, mut refused) = (true, false);
-    loop {
-        if fresh && link.reading && answered && !refused {
-            fresh = false;
-            match http::parse(&bytes) {
-                Parsed::Complete(request, length) => {
-                    bytes.drain(..length.min(bytes.len()));
-                    answered = false;
-                    link.tell(News::Request(Box::new(request))).await;
-                }
-                Parsed::Refused(error) => {
-                    refused = true;
-                    link.tell(News::BadRequest(error)).await;
-                }
-                Parsed::Partial if bytes.len() >= HEAD_BYTES + BODY_BYTES => {
-                    refused = true;
-                    link.tell(News::BadRequest(HeadError::TooLarge)).await;
-                }
-                Parsed::Partial => {}
+        match &self.phase {
+            Phase::Head(_) => self.next_request(chunk),
+            Phase::Ws(_) => self.next_frame(chunk),
+            Phase::Closing { .. } => {
+                *chunk = &[];
+                None
             }
         }
-        // Behind a request that waits for its answer, only the end of the stream matters.
-        let wanted = link.reading && link.window > 0 && !refused && (answered || bytes.len() < HEAD_BYTES);
-        let turn = poll_fn(|cx| match link.poll_op(cx) {
-            Poll::Ready(op) => Poll::Ready(Turn::Op(op)),
-            Poll::Pending if wanted => wire.poll_fill(cx, &mut bytes).map(Turn::Filled),
-            Poll::Pending => Poll::Pending,
-        });
-        match turn.await {
-            Turn::Op(None) => return Head::Over(CloseReason::Local),
-            Turn::Op(Some(Op::Respond(response))) => {
-                let last = response.close || refused;
-                if let Err(reason) = link.write(&mut wire, &response.encode(), last).await {
-                    return Head::Over(reason);
+    }
+
+    fn next_request(&mut self, chunk: &mut &[u8]) -> Option<News> {
+        self.unread.extend_from_slice(mem::take(chunk));
+        if !matches!(self.phase, Phase::Head(Head::Reading)) || self.unread.is_empty() {
+            return None;
+        }
+        let (head, news) = match http::parse(&self.unread) {
+            Parsed::Partial if self.unread.len() <= HEAD_BYTES + BODY_BYTES => return None,
+            Parsed::Partial => (Head::Refused, News::BadRequest(HeadError::TooLarge)),
+            Parsed::Refused(error) => (Head::Refused, News::BadRequest(error)),
+            Parsed::Complete(request, len) => {
+                self.forget(len);
+                (Head::Asked, News::Request(request))
+            }
+        };
+        self.phase = Phase::Head(head);
+        Some(news)
+    }
+
+    fn next_frame(&mut self, chunk: &mut &[u8]) -> Option<News> {
+        let Phase::Ws(talk) = &mut self.phase else { return None };
+        let mut heard = Heard::Part(0);
+        while !self.unread.is_empty() {
+            let mut kept: &[u8] = &self.unread;
+            heard = talk.next(&mut kept, &mut self.out.bytes);
+            let used = self.unread.len() - kept.len();
+            self.unread.drain(..used);
+            // A frame that has begun takes what it needs of the chunk, and nothing of what follows it.
+            match heard {
+                Heard::Part(missing) if !self.unread.is_empty() && !chunk.is_empty() => {
+                    let (more, rest) = chunk.split_at(missing.min(chunk.len()));
+                    self.unread.extend_from_slice(more);
+                    *chunk = rest;
                 }
-                if last {
-                    return Head::Over(farewell(wire).await);
-                }
-                (answered, fresh) = (true, true);
+                _ => break,
             }
-            Turn::Op(Some(Op::Upgrade { response, max_message_bytes })) => {
-                return match link.write(&mut wire, &response.encode(), false).await {
-                    Ok(()) => Head::Upgraded(wire, bytes, max_message_bytes),
-                    Err(reason) => Head::Over(reason),
-                };
+        }
+        if self.unread.is_empty() {
+            // An idle connection keeps no buffer.
+            self.unread = Vec::new();
+            if let Heard::Part(_) = heard {
+                heard = talk.next(chunk, &mut self.out.bytes);
             }
-            Turn::Op(Some(Op::Close { .. })) => return Head::Over(farewell(wire).await),
-            Turn::Op(Some(Op::Read(on))) => (link.reading, fresh) = (on, true),
-            Turn::Op(Some(Op::More(weight))) => link.window += weight as i64,
-            Turn::Op(Some(Op::Send(_))) => {}
-            Turn::Filled(Ok(0)) => return Head::Over(CloseReason::Eof),
-            Turn::Filled(Ok(_)) => {
-                fresh = true;
-                yield_now().await;
+        }
+        match heard {
+            Heard::Nothing | Heard::Part(_) => None,
+            Heard::Frame(frame) => Some(News::Frame(frame)),
+            Heard::Fault(fault) => Some(News::Fault(fault)),
+            Heard::Closed(reason) => {
+                self.end(reason);
+                None
             }
-            Turn::Filled(Err(error)) => return Head::Over(failed(&error)),
         }
     }
-}
 
-/// What woke a connection that speaks HTTP.
-enum Turn {
-    Op(Option<Op>),
-    Filled(io::Result<usize>),
-}
-
-/// Ends a stream so that the remote reads our last bytes: no more from us, then its end, or [`LINGER`].
-async fn farewell(mut wire: Wire) -> CloseReason {
-    wire.shut();
-    let theirs = async {
-        while let Ok(1..) = poll_fn(|cx| wire.poll_discard(cx)).await {
-            yield_now().await;
+    fn forget(&mut self, len: usize) {
+        self.unread.drain(..len.min(self.unread.len()));
+        if self.unread.is_empty() {
+            self.unread = Vec::new();
         }
-    };
-    or(theirs, async { _ = Timer::after(LINGER).await }).await;
-    CloseReason::Local
-}
+    }
 
-/// A socket's failure as the end of its connection.
-fn failed(error: &io::Error) -> CloseReason {
-    CloseReason::Error(clause(error))
+    /// Keeps what [`Conn::next`] left of a chunk: a part of a frame, or all that came since reading was switched off.
+    pub(crate) fn keep(&mut self, chunk: &[u8]) {
+        if self.paused || matches!(&self.phase, Phase::Ws(talk) if !talk.faulty) {
+            self.unread.extend_from_slice(chunk);
+        }
+    }
+
+    /// Whether frames, as opposed to requests, are expected: only then bytes are a sign of life worth telling.
+    pub(crate) fn hears(&self) -> bool {
+        matches!(&self.phase, Phase::Ws(talk) if !talk.closing && !talk.faulty)
+    }
+
+    /// Draws the conclusion from the stream's end, once everything before it was delivered.
+    pub(crate) fn settle(&mut self) {
+        if self.ended && !self.paused && !matches!(self.phase, Phase::Head(Head::Answering)) {
+            self.end(CloseReason::Eof);
+        }
+    }
+
+    /// Queues an answer.
+    pub(crate) fn respond(&mut self, response: &Response) {
+        let Phase::Head(head) = self.phase else { return };
+        self.out.bytes.extend_from_slice(&response.encode());
+        if response.close || head == Head::Refused {
+            self.end(CloseReason::Local);
+        } else {
+            self.phase = Phase::Head(Head::Answering);
+        }
+    }
+
+    /// Queues the 101; what follows are frames.
+    pub(crate) fn upgrade(&mut self, response: &Response, max_message_bytes: usize) {
+        if let Phase::Head(_) = self.phase {
+            self.out.bytes.extend_from_slice(&response.encode());
+            self.phase = Phase::Ws(Box::new(Talk::new(Role::Server, max_message_bytes)));
+            self.bell.ring();
+        }
+    }
+
+    /// Queues a message. After a close frame nothing is sent (RFC 6455, 5.5.1).
+    pub(crate) fn send(&mut self, frame: Frame) {
+        let Phase::Ws(talk) = &self.phase else { return };
+        if talk.closing {
+            return;
+        }
+        if let Err(Full) = self.out.push(frame) {
+            self.out = Out::default();
+            self.end(CloseReason::Error("the remote reads too slowly".into()));
+        }
+    }
+
+    /// Queues the close frame behind all messages.
+    pub(crate) fn close(&mut self, code: u16, reason: &str) {
+        self.pause(false);
+        let Phase::Ws(talk) = &mut self.phase else { return self.end(CloseReason::Local) };
+        if !talk.closing {
+            self.out.fill_all(talk);
+            talk.close(code, reason, &mut self.out.bytes);
+            if talk.faulty {
+                self.end(CloseReason::Local);
+            }
+        }
+    }
+
+    /// Stops or resumes reading.
+    pub(crate) fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+        if !paused {
+            self.bell.ring();
+        }
+    }
+
+    /// Goes to the closing phase, if it is not in it.
+    fn end(&mut self, reason: CloseReason) {
+        let reason = match &mut self.phase {
+            Phase::Closing { .. } => return,
+            Phase::Ws(talk) => {
+                self.out.fill_all(talk);
+                if talk.closing { CloseReason::Local } else { reason }
+            }
+            Phase::Head(_) => reason,
+        };
+        self.paused = false;
+        self.unread = Vec::new();
+        self.phase = Phase::Closing { reason, shut: false };
+        self.bell.ring();
+    }
+
+    /// The socket failed: nothing more will leave.
+    fn fail(&mut self, error: &io::Error) {
+        self.out = Out::default();
+        self.ended = true;
+        self.end(CloseReason::Error(clause(error)));
+    }
+
+    /// Writes some of what waits; rings if that was not all that the kernel may take.
+    pub(crate) fn flush(&mut self, spare: &mut Spare) {
+        let waker = self.waker();
+        let mut cx = Context::from_waker(&waker);
+        for _ in 0..BATCHES {
+            match self.poll_flush(&mut cx, spare) {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) | Poll::Pending => return,
+            }
+        }
+        self.bell.ring();
+    }
+
+    /// Writes what the kernel takes at once.
+    pub(crate) fn flush_all(&mut self, spare: &mut Spare) {
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Poll::Ready(true) = self.poll_flush(&mut cx, spare) {}
+    }
+
+    /// Writes once. `false`: nothing waits any more.
+    fn poll_flush(&mut self, cx: &mut Context<'_>, spare: &mut Spare) -> Poll<bool> {
+        if let Phase::Ws(talk) = &mut self.phase {
+            self.out.fill(talk, spare);
+        }
+        if self.out.is_empty() {
+            self.written();
+            return Poll::Ready(false);
+        }
+        match ready!(self.wire.poll_write(cx, self.out.pending())) {
+            Ok(len) => self.out.taken(len, spare),
+            Err(error) => self.fail(&error),
+        }
+        Poll::Ready(true)
+    }
+
+    /// All is with the kernel.
+    fn written(&mut self) {
+        match &mut self.phase {
+            Phase::Head(head @ Head::Answering) => {
+                *head = Head::Reading;
+                self.bell.ring();
+            }
+            Phase::Closing { reason: CloseReason::Local, shut, .. } if !*shut => {
+                *shut = true;
+                self.wire.shut();
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether, from now on, it has only so much time to end. True once.
+    pub(crate) fn begins_to_linger(&mut self) -> bool {
+        let ends = match &self.phase {
+            Phase::Closing { .. } => true,
+            Phase::Ws(talk) => talk.closing,
+            Phase::Head(_) => false,
+        };
+        ends && !mem::replace(&mut self.lingers, true)
+    }
+
+    /// Whether it is over, and why; `late` means that it has had the time to end by itself.
+    pub(crate) fn over(&self, late: bool) -> Option<CloseReason> {
+        match &self.phase {
+            Phase::Closing { reason, .. } => {
+                let waits = *reason == CloseReason::Local && !self.ended;
+                (late || (self.out.is_empty() && !waits)).then(|| reason.clone())
+            }
+            Phase::Ws(talk) if talk.closing => late.then_some(CloseReason::Local),
+            Phase::Ws(_) | Phase::Head(_) => None,
+        }
+    }
+
+    /// The messages and payload bytes that left since the last call, if any.
+    pub(crate) fn take_sent(&mut self) -> Option<(usize, usize)> {
+        self.out.take_sent()
+    }
 }
 
 /// A clause for a person.

@@ -1,19 +1,21 @@
-//! Runs a [`Machine`] on smol and async-tungstenite: one thread, one task a connection.
+//! Runs a [`Machine`] on smol and async-tungstenite, in one thread.
 //!
-//! The machine and its table of connections belong to one task, the main one ([`Driver::run`]). Every socket has a task
-//! of its own: it waits, reads and writes, and talks with the main task through channels. Nothing else is shared.
+//! The machine and every connection belong to one task, the main one ([`Driver::run`]). Sockets are smol's; the waker that
+//! a connection's socket gets is a [bell](bell::Bell) with the connection's name on it, and the main task gives a turn to
+//! those whose bells rang. What has to wait for something of its own is a task that tells the main one by a channel.
 //!
 //! ```text
-//!  listener task ──┐                                     ┌── ops ──▶ connection task (head, WebSocket, closing)
-//!  connection task ┼── events (bounded) ──▶ main task ───┤
-//!  UDP task ───────┤                        machine      ├── send_to, without waiting
-//!  dial task ──────┤   commands (bounded) ─▶             ├── notice
-//!  file thread ────┘                                     └── reads and writes of files
+//!  connections' bells ──┐                                ┌── frames, answers ──▶ connections (flushed once a turn)
+//!  listener tasks ──────┼── events (bounded) ──▶ main    ├── send_to, without waiting
+//!  dial tasks ──────────┤                        task,   ├── dials, as tasks
+//!  UDP tasks ───────────┤                        machine ├── notice
+//!  file threads ────────┘   commands (bounded) ─▶        └── reads and writes of files
 //! ```
 //!
-//! The main task never waits for a connection. What it hands to one is counted there and bounded; what a connection
-//! hands to it is bounded by the events' channel and, for each connection, by a window of bytes.
+//! A task for each connection would be the usual way. It costs two channels' hops a message and twice the memory, and
+//! reading could not be stopped between two messages without a queue for what was under way.
 
+mod bell;
 mod conn;
 mod driver;
 mod files;

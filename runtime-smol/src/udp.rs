@@ -15,9 +15,6 @@ use crate::driver::Event;
 /// Datagrams that are read from one socket before it is another source's turn.
 pub(crate) const BURST: usize = 32;
 
-/// The longest datagram there is, rounded up.
-pub(crate) const DATAGRAM_BYTES: usize = 64 * 1024;
-
 /// A bound socket, as the main task holds it.
 pub(crate) struct Udp {
     socket: Arc<Async<UdpSocket>>,

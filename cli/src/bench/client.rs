@@ -165,6 +165,20 @@ impl Client {
         let _ = SockRef::from(&self.socket).set_recv_buffer_size(bytes);
     }
 
+    /// Ends the connection: with a close frame, or so that the kernel does not wait for anything. Thousands in TIME_WAIT
+    /// would leave no port for the next run.
+    pub fn leave(mut self, polite: bool) {
+        if polite {
+            let mut pipe = Pipe { input: &mut &[][..], out: Vec::new() };
+            // Refused only by a connection that is closing already.
+            let _ = self.context.close(&mut pipe, None);
+            let goodbye = pipe.out;
+            let _ = self.send(&goodbye);
+        } else {
+            let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
+        }
+    }
+
     /// The next message in `chunk` for whoever uses this client. Handshake and registration happen in here.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use rustix::io::Errno;
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, Socket, Type};
 
 use super::client::{Client, Identity, Stage, Surroundings};
 use super::progress::Progress;
@@ -84,7 +84,10 @@ impl Load {
         let mut registered = begin;
         while registered < count {
             while self.clients.len() < count && self.clients.len() - registered < UNDER_WAY {
-                self.dial(room).map_err(unreachable)?;
+                let index = self.clients.len();
+                let name = Name::new(format!("bench-{index:06}"));
+                let client = self.dial(index, name, room(index)).map_err(unreachable)?;
+                self.clients.push(client);
             }
             self.turn(&mut |_, _, _, _| Ok(())).map_err(unreachable)?;
             let before = registered;
@@ -107,12 +110,32 @@ impl Load {
         Ok(())
     }
 
-    fn dial(&mut self, room: fn(usize) -> usize) -> Result<(), String> {
-        let index = self.clients.len();
+    /// Lets a client go, with or without a goodbye, and puts a new one in its place, under a name of its own `life`. Its
+    /// connection is under way.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub fn replace(
+        &mut self,
+        index: usize,
+        life: usize,
+        room: fn(usize) -> usize,
+        polite: bool,
+    ) -> Result<(), Failure> {
+        let name = Name::new(format!("bench-{index:06}-{life}"));
+        let new = self.dial(index, name, room(index)).map_err(Failure::Unreachable)?;
+        if let Some(client) = self.clients.get_mut(index) {
+            std::mem::replace(client, new).leave(polite);
+        }
+        Ok(())
+    }
+
+    /// A new client in the place `index`.
+    fn dial(&mut self, index: usize, name: Name, room: usize) -> Result<Client, String> {
         let identity = Identity {
             tongue: self.tongue,
-            name: Name::new(format!("bench-{index:06}")),
-            room: Name::new(format!("bench-room-{}", room(index))),
+            name,
+            room: Name::new(format!("bench-room-{room}")),
             offers: index.is_multiple_of(2),
         };
         let mut speech = Speech::new(&identity);
@@ -132,8 +155,7 @@ impl Load {
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut socket, Token(index), interest).map_err(cannot)?;
         let key = STANDARD.encode(((index as u128) << 8 | 1).to_le_bytes());
-        self.clients.push(Client::new(socket, identity, speech, &place, &key));
-        Ok(())
+        Ok(Client::new(socket, identity, speech, &place, &key))
     }
 
     /// Looks at the sockets once, without waiting, and gives every message of a registered client to `heard`.
@@ -181,8 +203,7 @@ impl Load {
     /// Ends all connections at once, without leaving ports occupied.
     pub fn disconnect(&mut self) {
         for client in self.clients.drain(..) {
-            // A close that the kernel does not wait for: thousands in TIME_WAIT would leave no port for the next run.
-            let _ = SockRef::from(&client.socket).set_linger(Some(Duration::ZERO));
+            client.leave(false);
         }
     }
 }

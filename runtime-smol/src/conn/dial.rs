@@ -3,7 +3,6 @@
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use async_tungstenite::WebSocketStream;
 use enishi_core::http::get;
 use enishi_core::http::handshake::{Answer, Handshake, Place};
 use enishi_core::machine::DialId;
@@ -11,13 +10,15 @@ use smol::channel::Sender;
 use smol::future::{or, poll_fn};
 use smol::{Async, Timer};
 use tungstenite::handshake::client::generate_key;
-use tungstenite::protocol::Role;
 
-use super::{Wire, clause, talk};
+use super::{Wire, clause};
 use crate::driver::Event;
 
 /// How long a dial may take, name and handshake included.
 const DIAL: Duration = Duration::from_secs(10);
+
+/// The longest piece of an answer that is read at once.
+const CHUNK_BYTES: usize = 4 * 1024;
 
 /// What the machine wants to be connected with.
 pub(crate) struct Target {
@@ -26,8 +27,15 @@ pub(crate) struct Target {
     pub(crate) max_message_bytes: usize,
 }
 
-/// An open WebSocket and the subprotocol that the server chose.
-type Open = (WebSocketStream<Wire>, Option<String>);
+/// An open WebSocket.
+pub(crate) struct Open {
+    pub(crate) wire: Wire,
+    /// The subprotocol that the server chose.
+    pub(crate) protocol: Option<String>,
+    /// What came right behind the handshake.
+    pub(crate) unread: Vec<u8>,
+    pub(crate) max_message_bytes: usize,
+}
 
 /// One attempt, to its end.
 pub(crate) async fn dial(dial: DialId, target: Target, events: Sender<Event>) {
@@ -36,8 +44,8 @@ pub(crate) async fn dial(dial: DialId, target: Target, events: Sender<Event>) {
         Err(format!("no answer within {} seconds", DIAL.as_secs()))
     };
     let event = match or(open(&target), late).await {
-        Ok((ws, protocol)) => Event::Dialed { dial, ws: Box::new(ws), protocol },
-        Err(error) => Event::DialFailed { dial, error },
+        Ok(open) => Event::Dialed(dial, Box::new(open)),
+        Err(error) => Event::DialFailed(dial, error),
     };
     // Nobody listens any more when the driver has ended.
     let _ = events.send(event).await;
@@ -50,8 +58,8 @@ pub(crate) async fn get(dial: DialId, url: String, events: Sender<Event>) {
         Err(format!("no answer within {} seconds", DIAL.as_secs()))
     };
     let event = match or(ask(&url), late).await {
-        Ok(answer) => Event::Got { dial, answer },
-        Err(error) => Event::DialFailed { dial, error },
+        Ok(answer) => Event::Got(dial, answer),
+        Err(error) => Event::DialFailed(dial, error),
     };
     // Nobody listens any more when the driver has ended.
     let _ = events.send(event).await;
@@ -60,17 +68,26 @@ pub(crate) async fn get(dial: DialId, url: String, events: Sender<Event>) {
 async fn ask(url: &str) -> Result<String, String> {
     let place = Place::parse(url)?;
     let mut wire = reach(&place).await?;
-    wire.put(&place.get());
-    poll_fn(|cx| wire.poll_drain(cx)).await.map_err(|error| clause(&error))?;
+    write(&mut wire, &place.get()).await?;
     let mut bytes = Vec::new();
-    while bytes.len() <= get::ANSWER_BYTES {
-        match poll_fn(|cx| wire.poll_fill(cx, &mut bytes)).await {
-            Ok(1..) => {}
-            Ok(0) => break,
-            Err(error) => return Err(clause(&error)),
-        }
-    }
+    while bytes.len() <= get::ANSWER_BYTES && read(&mut wire, &mut bytes).await? {}
     get::answer(&bytes)
+}
+
+async fn write(wire: &mut Wire, mut bytes: &[u8]) -> Result<(), String> {
+    while !bytes.is_empty() {
+        let written = poll_fn(|cx| wire.poll_write(cx, bytes)).await.map_err(|error| clause(&error))?;
+        bytes = &bytes[written..];
+    }
+    Ok(())
+}
+
+/// Reads what is there to the end of `bytes`. `false`: the stream has ended.
+async fn read(wire: &mut Wire, bytes: &mut Vec<u8>) -> Result<bool, String> {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let read = poll_fn(|cx| wire.poll_read(cx, &mut chunk)).await.map_err(|error| clause(&error))?;
+    bytes.extend_from_slice(&chunk[..read]);
+    Ok(read > 0)
 }
 
 /// A connection to the first address that answers.
@@ -84,8 +101,7 @@ async fn open(target: &Target) -> Result<Open, String> {
     let place = Place::parse(&target.url)?;
     let handshake = place.handshake(&generate_key(), target.protocol);
     let mut wire = reach(&place).await?;
-    wire.put(&handshake.request);
-    poll_fn(|cx| wire.poll_drain(cx)).await.map_err(|error| clause(&error))?;
+    write(&mut wire, &handshake.request).await?;
     shake(wire, &handshake, target.max_message_bytes).await
 }
 
@@ -111,17 +127,15 @@ async fn connect(addresses: &[SocketAddr]) -> Option<Result<Wire, String>> {
 async fn shake(mut wire: Wire, handshake: &Handshake, max_message_bytes: usize) -> Result<Open, String> {
     let mut bytes = Vec::new();
     loop {
-        match poll_fn(|cx| wire.poll_fill(cx, &mut bytes)).await {
-            Ok(1..) => {}
-            Ok(0) => return Err("the server closed the connection without an answer".into()),
-            Err(error) => return Err(clause(&error)),
+        if !read(&mut wire, &mut bytes).await? {
+            return Err("the server closed the connection without an answer".into());
         }
         match handshake.check(&bytes) {
             Answer::Partial => {}
             Answer::Refused(error) => return Err(error),
             Answer::Open { protocol, taken } => {
-                let rest = bytes.split_off(taken.min(bytes.len()));
-                return Ok((talk::open(wire, rest, Role::Client, max_message_bytes).await, protocol));
+                let unread = bytes.split_off(taken.min(bytes.len()));
+                return Ok(Open { wire, protocol, unread, max_message_bytes });
             }
         }
     }

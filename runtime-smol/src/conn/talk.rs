@@ -1,350 +1,166 @@
-//! A connection that speaks WebSocket, to its end.
+//! An open WebSocket: bytes to messages and back, in memory.
 //!
-//! One task reads and writes: splitting the stream would put a lock around it. Messages go out in batches through the
-//! `Sink` of [`WebSocketStream`], which can flush several at once, and count as sent when the kernel took their batch.
+//! Messages in one frame are read where they were received. The rest is the library's: control frames, fragments and
+//! violations. It is polled with whole frames in a [`Pipe`], so it never waits and keeps no buffer for halves.
 
-use std::collections::VecDeque;
-use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 
 use async_tungstenite::WebSocketStream;
-use enishi_core::frames::Frames;
-use enishi_core::limits::{CLOSE_REASON_BYTES, DRIVER_WAITING_BYTES};
+use enishi_core::frames::{Begin, Frames};
+use enishi_core::limits::CLOSE_REASON_BYTES;
 use enishi_core::machine::{CloseReason, Frame, FrameFault};
 use futures_util::Sink;
-use smol::Timer;
-use smol::future::{or, poll_fn, yield_now};
 use smol::stream::Stream;
-use tungstenite::error::ProtocolError;
 use tungstenite::protocol::frame::Frame as Framed;
 use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Bytes, Error, Message};
 
-use super::wire::Found;
-use super::{LINGER, Link, News, Op, Wire, failed};
+use super::wire::Pipe;
 
-/// Payload bytes after which a batch is flushed before more is added: the grain of [`News::Sent`].
-const BATCH_BYTES: usize = 16 * 1024;
-
-/// Bytes to write beyond which pings are not answered.
+/// Bytes to write beyond which pings are not answered. RFC 6455, 5.5.3: not every ping needs its own.
 const PONG_BACKLOG_BYTES: usize = 64 * 1024;
 
-/// What one message counts in a batch beside its payload; more than the longest frame header (14 bytes).
-const FRAME_BYTES: usize = 16;
-
-/// A WebSocket on a wire whose handshake is done; `rest` are the first bytes behind it.
-pub(super) async fn open(mut wire: Wire, rest: Vec<u8>, role: Role, max_message_bytes: usize) -> WebSocketStream<Wire> {
-    wire.speak(Frames::new(role == Role::Server, max_message_bytes), rest);
-    let config = WebSocketConfig::default()
-        // Its least: it is fed from memory, frame by frame.
-        .read_buffer_size(0)
-        .write_buffer_size(BATCH_BYTES)
-        // Never reached, since the wire takes everything at once: what waits is counted by the main task.
-        .max_write_buffer_size(BATCH_BYTES + DRIVER_WAITING_BYTES)
-        .max_message_size(Some(max_message_bytes))
-        .max_frame_size(Some(max_message_bytes));
-    WebSocketStream::from_raw_socket(wire, role, Some(config)).await
-}
-
-/// Speaks WebSocket until the end, and tells it.
-pub(crate) fn talk(ws: WebSocketStream<Wire>, role: Role, link: Link) -> impl Future<Output = ()> {
-    let (out, batch) = (VecDeque::new(), (0, 0));
-    // Boxed before the task begins, or the task would have room for it twice: as an argument and as what it becomes.
-    let mut talk = Box::new(Talk { ws, role, link, out, batch, unflushed: false, faulty: false, closing: None });
-    async move {
-        let reason = talk.converse().await;
-        let Talk { ws, mut link, .. } = *talk;
-        // The socket is closed before its end is told.
-        drop(ws);
-        link.tell(News::Closed(reason)).await;
-    }
-}
-
-struct Talk {
-    ws: WebSocketStream<Wire>,
+/// The library and what it does not tell.
+#[derive(Debug)]
+pub(super) struct Talk {
+    /// Takes the messages that come in one frame.
+    frames: Frames,
+    ws: WebSocketStream<Pipe>,
     role: Role,
-    link: Link,
-    /// Messages that are not on the wire yet.
-    out: VecDeque<Frame>,
-    /// Messages and payload bytes that are there.
-    batch: (usize, usize),
-    /// Something was written since the wire was empty.
-    unflushed: bool,
+    /// Our close frame is sent.
+    pub(super) closing: bool,
     /// The remote broke RFC 6455: what it sends means nothing any more.
-    faulty: bool,
-    closing: Option<Closing>,
+    pub(super) faulty: bool,
 }
 
-/// Our own close, under way.
-struct Closing {
-    /// What to say, until it is said.
-    frame: Option<CloseFrame>,
-    patience: Timer,
-}
-
-/// What woke a connection that speaks WebSocket.
-enum Turn {
-    Op(Option<Op>),
-    Flushed(Result<(), Error>),
-    Message(Option<Result<Message, Error>>),
+/// What [`Talk::next`] found.
+pub(super) enum Heard {
+    /// Nothing more will be read.
+    Nothing,
+    /// Only a part of a frame, or nothing at all. So many bytes are missing at least.
+    Part(usize),
+    /// A message, ping or pong.
     Frame(Frame),
+    /// A violation.
     Fault(FrameFault),
-    /// Bytes that made no message.
-    Heard,
-    Discarded,
-    /// Nothing more to wait for.
-    Over,
+    /// The end.
+    Closed(CloseReason),
 }
 
 impl Talk {
-    async fn converse(&mut self) -> CloseReason {
-        loop {
-            match poll_fn(|cx| self.poll_turn(cx)).await {
-                Turn::Op(Some(op)) => self.obey(op),
-                Turn::Op(None) => {
-                    self.last_words();
-                    return CloseReason::Local;
+    /// A WebSocket whose handshake is done.
+    pub(super) fn new(role: Role, max_message_bytes: usize) -> Self {
+        let config = WebSocketConfig::default()
+            // Its least: it is fed from memory, frame by frame.
+            .read_buffer_size(0)
+            .write_buffer_size(0)
+            .max_message_size(Some(max_message_bytes))
+            .max_frame_size(Some(max_message_bytes));
+        // Without a handshake there is nothing to wait for.
+        let ws = smol::future::block_on(WebSocketStream::from_raw_socket(Pipe::default(), role, Some(config)));
+        let frames = Frames::new(role == Role::Server, max_message_bytes);
+        Talk { frames, ws, role, closing: false, faulty: false }
+    }
+
+    /// The next message in `chunk`. Pings and close frames are answered into `out`. A part of a frame is left there.
+    pub(super) fn next(&mut self, chunk: &mut &[u8], out: &mut Vec<u8>) -> Heard {
+        while !self.faulty {
+            let found = match self.frames.begin(chunk) {
+                Begin::Part(missing) => return Heard::Part(missing),
+                Begin::Message(Ok(frame), whole) => {
+                    *chunk = &chunk[whole..];
+                    Heard::Frame(frame)
                 }
-                Turn::Flushed(Ok(())) => {
-                    self.unflushed = false;
-                    let (messages, len) = std::mem::take(&mut self.batch);
-                    if messages > 0 {
-                        self.link.tell(News::Sent { messages, len }).await;
+                Begin::Message(Err(fault), _) => self.refuse(fault),
+                Begin::Other(whole) => {
+                    let (frame, rest) = chunk.split_at(whole);
+                    *chunk = rest;
+                    match self.leave(frame, out) {
+                        Some(heard) => heard,
+                        None => continue,
                     }
-                    self.hang_up();
                 }
-                Turn::Message(Some(Ok(Message::Close(frame)))) => {
-                    // Boxed: it is a part of every connection's task otherwise.
-                    return Box::pin(self.acknowledge(frame)).await;
-                }
-                Turn::Message(Some(Ok(message))) => self.hear(message).await,
-                Turn::Frame(frame) => self.pass_on(frame).await,
-                Turn::Fault(fault) => self.refuse(fault).await,
-                Turn::Message(Some(Err(error))) | Turn::Flushed(Err(error)) => match verdict(error) {
-                    Ok(fault) => self.refuse(fault).await,
-                    Err(_) if self.closing.is_some() => return CloseReason::Local,
-                    Err(reason) => return reason,
-                },
-                Turn::Message(None) if self.closing.is_none() => return CloseReason::Eof,
-                Turn::Heard => {
-                    if self.closing.is_none() {
-                        self.link.tell(News::Heard).await;
-                    }
-                    yield_now().await;
-                }
-                Turn::Discarded => yield_now().await,
-                Turn::Message(None) | Turn::Over => return CloseReason::Local,
+            };
+            if !(self.closing && matches!(found, Heard::Frame(_))) {
+                return found;
             }
         }
+        Heard::Nothing
     }
 
-    /// Orders first, so that a pause takes effect before the next read and sends make one batch; then writing, then
-    /// reading.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
-        if let Poll::Ready(op) = self.link.poll_op(cx) {
-            return Poll::Ready(Turn::Op(op));
-        }
-        if let Some(closing) = &mut self.closing
-            && Pin::new(&mut closing.patience).poll(cx).is_ready()
-        {
-            return Poll::Ready(Turn::Over);
-        }
-        if !self.unflushed
-            && let Err(error) = self.fill_batch(cx)
-        {
-            return Poll::Ready(Turn::Flushed(Err(error)));
-        }
-        // From here on the library writes nothing but pongs. RFC 6455, 5.5.3: not every ping needs its own.
-        let piled_up = self.ws.get_ref().backlog() > PONG_BACKLOG_BYTES;
-        self.ws.get_mut().mute(piled_up);
-        if self.unflushed
-            && let Poll::Ready(flushed) = self.poll_flush(cx)
-        {
-            return Poll::Ready(Turn::Flushed(flushed));
-        }
-        match &self.closing {
-            Some(_) if self.faulty => return self.ws.get_mut().poll_discard(cx).map(discarded),
-            Some(_) => {}
-            None if self.faulty || !self.link.reading || self.link.window <= 0 => return Poll::Pending,
-            None => {}
-        }
-        self.ws.get_mut().begin_turn();
-        let turn = self.poll_read(cx);
-        // What makes a message is no news by itself.
-        let heard = self.ws.get_mut().take_heard();
-        if turn.is_pending() && heard { Poll::Ready(Turn::Heard) } else { turn }
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
-        loop {
-            return Poll::Ready(match ready!(self.ws.get_mut().poll_frame(cx)) {
-                Ok(Found::Message(Ok(frame))) => Turn::Frame(frame),
-                Ok(Found::Message(Err(fault))) => Turn::Fault(fault),
-                Ok(Found::End) => Turn::Message(None),
-                Ok(Found::Other) => match Pin::new(&mut self.ws).poll_next(cx) {
-                    Poll::Ready(message) => Turn::Message(message),
-                    // The frame alone made no message.
-                    Poll::Pending => continue,
-                },
-                Err(error) => Turn::Message(Some(Err(Error::Io(error)))),
-            });
-        }
-    }
-
-    fn obey(&mut self, op: Op) {
-        match op {
-            Op::Send(frame) if self.closing.is_none() => self.out.push_back(frame),
-            Op::Read(on) => self.link.reading = on,
-            Op::More(weight) => self.link.window += weight as i64,
-            Op::Close { code, reason } if self.closing.is_none() => {
-                let end = (0..=CLOSE_REASON_BYTES)
-                    .rev()
-                    .find(|&end| end <= reason.len() && reason.is_char_boundary(end))
-                    .unwrap_or(0);
-                let reason = reason.get(..end).unwrap_or(&reason).into();
-                let frame = CloseFrame { code: CloseCode::from(code), reason };
-                self.closing = Some(Closing { frame: Some(frame), patience: Timer::after(LINGER) });
+    /// Leaves a frame to the library. `None`: it means nothing by itself.
+    fn leave(&mut self, frame: &[u8], out: &mut Vec<u8>) -> Option<Heard> {
+        self.ws.get_mut().give(frame);
+        let mut cx = Context::from_waker(Waker::noop());
+        let Poll::Ready(found) = Pin::new(&mut self.ws).poll_next(&mut cx) else { return None };
+        let heard = match found? {
+            Ok(Message::Text(text)) => Heard::Frame(Frame::Text(text)),
+            Ok(Message::Binary(bytes)) => Heard::Frame(Frame::Binary(bytes)),
+            Ok(Message::Ping(_)) => Heard::Frame(Frame::Ping),
+            Ok(Message::Pong(_)) => Heard::Frame(Frame::Pong),
+            Ok(Message::Close(frame)) => {
+                let code = frame.map_or(CloseCode::Status, |frame| frame.code);
+                Heard::Closed(CloseReason::Remote(code.into()))
             }
-            Op::Send(_) | Op::Close { .. } | Op::Respond(_) | Op::Upgrade { .. } => {}
+            Ok(Message::Frame(_)) => return None,
+            Err(error) => return Some(self.refuse(fault(&error))),
+        };
+        let answer = self.written();
+        if out.len() <= PONG_BACKLOG_BYTES {
+            out.extend_from_slice(&answer);
         }
+        Some(heard)
     }
 
-    async fn hear(&mut self, message: Message) {
-        // The library answers pings.
-        self.unflushed |= matches!(message, Message::Ping(_));
-        self.pass_on(match message {
-            Message::Text(text) => Frame::Text(text),
-            Message::Binary(bytes) => Frame::Binary(bytes),
-            Message::Ping(_) => Frame::Ping,
-            Message::Pong(_) => Frame::Pong,
-            Message::Close(_) | Message::Frame(_) => return,
-        })
-        .await;
-    }
-
-    async fn pass_on(&mut self, frame: Frame) {
-        match self.closing {
-            Some(_) => yield_now().await,
-            None => self.link.tell(News::Frame(frame)).await,
-        }
-    }
-
-    async fn refuse(&mut self, fault: FrameFault) {
+    fn refuse(&mut self, fault: FrameFault) -> Heard {
         self.faulty = true;
-        if self.closing.is_none() {
-            self.link.tell(News::Fault(fault)).await;
-        }
-        self.hang_up();
+        if self.closing { Heard::Closed(CloseReason::Local) } else { Heard::Fault(fault) }
     }
 
-    /// Puts on the wire what one flush should carry: some messages, or the close frame after the last of them.
-    fn fill_batch(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        self.ws.get_mut().mute(false);
-        let mut bytes = 0;
-        while bytes < BATCH_BYTES
-            && let Some(frame) = self.out.pop_front()
-        {
-            bytes += FRAME_BYTES + frame.len();
-            if let Frame::Text(_) | Frame::Binary(_) = frame {
-                self.batch.0 += 1;
-                self.batch.1 += frame.len();
-            }
-            self.put(frame)?;
-        }
-        if bytes == 0
-            && let Some(frame) = self.closing.as_mut().and_then(|closing| closing.frame.take())
-        {
-            self.unflushed = true;
-            Pin::new(&mut self.ws).start_send(Message::Close(Some(frame)))?;
-        }
-        if !self.unflushed {
-            return Ok(());
-        }
-        match Pin::new(&mut self.ws).poll_flush(cx) {
-            Poll::Ready(Err(error)) => Err(error),
-            // Never pending: the wire takes everything.
-            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
-        }
-    }
-
-    fn put(&mut self, frame: Frame) -> Result<(), Error> {
-        self.unflushed = true;
+    /// Writes a message.
+    pub(super) fn write(&mut self, frame: Frame, out: &mut Vec<u8>) {
         let frame = match frame {
             Frame::Text(text) => Framed::message(text, OpCode::Data(Data::Text), true),
             Frame::Binary(bytes) => Framed::message(bytes, OpCode::Data(Data::Binary), true),
             Frame::Ping => Framed::ping(Bytes::new()),
             Frame::Pong => Framed::pong(Bytes::new()),
         };
-        // A server's frame is not masked, so the library's own buffer, which keeps its size, can be left out.
         match self.role {
-            Role::Server => frame.format(self.ws.get_mut().out()),
-            Role::Client => Pin::new(&mut self.ws).start_send(Message::Frame(frame)),
+            // Not masked, so the library's own buffer, which keeps its size, can be left out. Writing to memory cannot fail.
+            Role::Server => _ = frame.format(out),
+            Role::Client => self.say(Message::Frame(frame), out),
         }
     }
 
-    /// Empties the library's buffer into the wire, and the wire into the kernel.
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        ready!(Pin::new(&mut self.ws).poll_flush(cx))?;
-        self.ws.get_mut().poll_drain(cx).map_err(Error::Io)
+    /// Writes the close frame, after which nothing is written (RFC 6455, 5.5.1).
+    pub(super) fn close(&mut self, code: u16, reason: &str, out: &mut Vec<u8>) {
+        let fits = |end: &usize| reason.is_char_boundary(*end);
+        let end = (0..=reason.len().min(CLOSE_REASON_BYTES)).rev().find(fits).unwrap_or(0);
+        let frame = CloseFrame { code: CloseCode::from(code), reason: reason[..end].into() };
+        self.say(Message::Close(Some(frame)), out);
+        self.closing = true;
     }
 
-    /// A remote that broke the rules cannot answer our close frame in a way that means something: the end of the stream
-    /// follows it.
-    fn hang_up(&self) {
-        let said = self.closing.as_ref().is_some_and(|closing| closing.frame.is_none()) && !self.unflushed;
-        if self.faulty && said {
-            self.ws.get_ref().shut();
-        }
+    fn say(&mut self, message: Message, out: &mut Vec<u8>) {
+        // Refused only after a close frame, when nothing is to be written.
+        let _ = Pin::new(&mut self.ws).start_send(message);
+        out.extend_from_slice(&self.written());
     }
 
-    /// The remote said goodbye. The library has the answer ready; it only needs to be flushed.
-    async fn acknowledge(&mut self, frame: Option<CloseFrame>) -> CloseReason {
-        // A remote that closed the stream together with its close frame makes this fail, which changes nothing.
-        self.ws.get_mut().mute(false);
-        let flushed = poll_fn(|cx| self.poll_flush(cx));
-        or(async { _ = flushed.await }, async { _ = Timer::after(LINGER).await }).await;
-        self.ws.get_ref().shut();
-        match (&self.closing, frame) {
-            (Some(_), _) => CloseReason::Local,
-            (None, Some(frame)) => CloseReason::Remote(frame.code.into()),
-            (None, None) => CloseReason::Remote(CloseCode::Status.into()),
-        }
-    }
-
-    /// The driver ends: hand the kernel what it takes at once.
-    fn last_words(&mut self) {
-        let mut cx = Context::from_waker(Waker::noop());
-        while self.unflushed || !self.out.is_empty() || self.closing.as_ref().is_some_and(|c| c.frame.is_some()) {
-            if !self.unflushed && self.fill_batch(&mut cx).is_err() {
-                return;
-            }
-            match self.poll_flush(&mut cx) {
-                Poll::Ready(Ok(())) => self.unflushed = false,
-                Poll::Ready(Err(_)) | Poll::Pending => return,
-            }
-        }
+    /// What the library has written.
+    fn written(&mut self) -> Vec<u8> {
+        // Never pending: the pipe takes everything. An error is of a connection that is closed already.
+        let _ = Pin::new(&mut self.ws).poll_flush(&mut Context::from_waker(Waker::noop()));
+        self.ws.get_mut().take()
     }
 }
 
-fn discarded(read: std::io::Result<usize>) -> Turn {
-    match read {
-        Ok(1..) => Turn::Discarded,
-        Ok(0) | Err(_) => Turn::Over,
-    }
-}
-
-/// Whether the library's error is the remote's fault or the connection's end.
-fn verdict(error: Error) -> Result<FrameFault, CloseReason> {
+fn fault(error: &Error) -> FrameFault {
     match error {
-        Error::Capacity(_) => Ok(FrameFault::TooBig),
-        Error::Utf8(_) => Ok(FrameFault::NotUtf8),
-        Error::ConnectionClosed
-        | Error::AlreadyClosed
-        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Err(CloseReason::Eof),
-        Error::Protocol(_) | Error::AttackAttempt => Ok(FrameFault::Protocol),
-        Error::Io(error) => Err(failed(&error)),
-        other => Err(CloseReason::Error(other.to_string())),
+        Error::Capacity(_) => FrameFault::TooBig,
+        Error::Utf8(_) => FrameFault::NotUtf8,
+        _ => FrameFault::Protocol,
     }
 }

@@ -1,66 +1,22 @@
-//! A TCP stream with the habits that a hub needs: short reads are believed, no source reads for ever, and writing goes to
-//! memory first, so that the WebSocket library never meets a socket that blocks.
+//! The two ends of a connection's bytes: the socket, and the memory that the WebSocket library takes for one.
 
-use std::cell::Cell;
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use enishi_core::frames::{Begin, Frames};
-use enishi_core::machine::{Frame, FrameFault};
 use smol::Async;
 use smol::io::{AsyncRead, AsyncWrite};
 
-/// Bytes that one connection may read before it is another's turn.
-const TURN_BYTES: usize = 64 * 1024;
-
-/// Bytes of one system call.
-const CHUNK_BYTES: usize = 32 * 1024;
-
-/// The largest buffer for writing that an idle connection keeps.
-const KEPT_BYTES: usize = 512;
-
-thread_local! {
-    /// What every connection of the thread reads into, so that an idle one keeps no buffer. It is taken for a read and
-    /// put back; nothing waits in between.
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// What [`Wire::poll_frame`] found.
-pub(crate) enum Found {
-    /// A message, in one frame.
-    Message(Result<Frame, FrameFault>),
-    /// A frame that the WebSocket library has to look at: it can read it now, and nothing behind it.
-    Other,
-    /// The stream has ended.
-    End,
-}
-
-/// The stream.
+/// A TCP stream that believes short reads, and asks the reactor only when the kernel has nothing or takes nothing.
 #[derive(Debug)]
 pub(crate) struct Wire {
     tcp: Async<TcpStream>,
     /// The last read was short: the kernel has nothing more, so asking again would be a wasted system call.
     drained: bool,
-    /// Bytes came for the WebSocket.
-    heard: bool,
-    /// What may still be read in this turn.
-    left: usize,
-    /// Finds the messages in it, once it is a WebSocket's.
-    frames: Frames,
-    /// Bytes that were read and made nothing yet, from `taken` on.
-    ahead: Vec<u8>,
-    taken: usize,
-    /// How many of those the library may read.
-    offered: usize,
-    /// Bytes to write, from `written` on.
-    out: Vec<u8>,
-    written: usize,
     /// The kernel took less than it was given.
     blocked: bool,
-    /// What the library writes now goes nowhere.
-    muted: bool,
 }
 
 impl Wire {
@@ -68,107 +24,20 @@ impl Wire {
     pub(crate) fn new(tcp: Async<TcpStream>) -> Self {
         // Without it messages are late, not lost: no reason to refuse the connection.
         let _ = tcp.get_ref().set_nodelay(true);
-        Wire {
-            tcp,
-            drained: false,
-            heard: false,
-            left: TURN_BYTES,
-            frames: Frames::new(true, 0),
-            ahead: Vec::new(),
-            taken: 0,
-            offered: 0,
-            out: Vec::new(),
-            written: 0,
-            blocked: false,
-            muted: false,
-        }
+        Wire { tcp, drained: false, blocked: false }
     }
 
-    /// From now on it carries `frames`; the first `bytes` of them are here already.
-    pub(crate) fn speak(&mut self, frames: Frames, bytes: Vec<u8>) {
-        (self.frames, self.ahead, self.taken) = (frames, bytes, 0);
-    }
-
-    /// The next message, or what else there is.
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Found>> {
-        loop {
-            let bytes = self.ahead.get(self.taken..).unwrap_or_default();
-            match self.frames.begin(bytes) {
-                Begin::Message(message, whole) => {
-                    self.take(whole);
-                    return Poll::Ready(Ok(Found::Message(message)));
-                }
-                Begin::Other(whole) => {
-                    self.offered = whole;
-                    return Poll::Ready(Ok(Found::Other));
-                }
-                Begin::Part(_) => {}
-            }
-            self.ahead.drain(..std::mem::take(&mut self.taken));
-            let mut ahead = std::mem::take(&mut self.ahead);
-            let read = self.poll_recv(cx, |chunk| ahead.extend_from_slice(chunk));
-            self.ahead = ahead;
-            if ready!(read)? == 0 {
-                return Poll::Ready(Ok(Found::End));
-            }
-        }
-    }
-
-    /// Bytes of `ahead` are used up.
-    fn take(&mut self, len: usize) {
-        self.taken += len;
-        if self.taken >= self.ahead.len() {
-            (self.ahead, self.taken) = (Vec::new(), 0);
-        }
-    }
-
-    /// Begins a turn of reading: of [`TURN_BYTES`], after which reads are refused without a wake-up to follow.
-    pub(crate) fn begin_turn(&mut self) {
-        self.left = TURN_BYTES;
-    }
-
-    /// Whether bytes arrived since this was asked last.
-    pub(crate) fn take_heard(&mut self) -> bool {
-        std::mem::take(&mut self.heard)
-    }
-
-    /// Reads what is there to the end of `buffer`. `Ok(0)`: the stream has ended.
-    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut Vec<u8>) -> Poll<io::Result<usize>> {
-        self.begin_turn();
-        let read = ready!(self.poll_recv(cx, |chunk| buffer.extend_from_slice(chunk)))?;
-        self.heard = false;
-        Poll::Ready(Ok(read))
-    }
-
-    /// Reads and forgets. `Ok(0)`: the stream has ended.
-    pub(crate) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.begin_turn();
-        self.poll_recv(cx, |_| ())
-    }
-
-    /// Reads once, and gives what came to `take`.
-    fn poll_recv(&mut self, cx: &mut Context<'_>, mut take: impl FnMut(&[u8])) -> Poll<io::Result<usize>> {
-        if self.left == 0 {
-            return Poll::Pending;
-        }
+    /// Reads once. `Ok(0)`: the stream has ended.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
             if self.drained {
                 ready!(self.tcp.poll_readable(cx))?;
                 self.drained = false;
             }
-            let mut chunk = SCRATCH.take();
-            chunk.resize(CHUNK_BYTES, 0);
-            let read = self.tcp.get_ref().read(&mut chunk);
-            if let Ok(read) = read {
-                take(&chunk[..read]);
-            }
-            SCRATCH.set(chunk);
-            match read {
+            match self.tcp.get_ref().read(buffer) {
                 Ok(read) => {
                     // An end of stream is not drained: it can be read again at once.
-                    self.drained = read > 0 && read < CHUNK_BYTES;
-                    self.heard |= read > 0;
-                    self.left = self.left.saturating_sub(read);
+                    self.drained = read > 0 && read < buffer.len();
                     return Poll::Ready(Ok(read));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.drained = true,
@@ -178,47 +47,24 @@ impl Wire {
         }
     }
 
-    /// Bytes that the kernel has not taken.
-    pub(crate) fn backlog(&self) -> usize {
-        self.out.len() - self.written
-    }
-
-    /// While `on`, what the library writes goes nowhere: its answers to pings that pile up.
-    pub(crate) fn mute(&mut self, on: bool) {
-        self.muted = on;
-    }
-
-    /// Where bytes to be written are added.
-    pub(crate) fn out(&mut self) -> &mut Vec<u8> {
-        &mut self.out
-    }
-
-    /// Adds bytes to be written.
-    pub(crate) fn put(&mut self, bytes: &[u8]) {
-        self.out.extend_from_slice(bytes);
-    }
-
-    /// Hands the kernel what was written, until it has it all.
-    pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.written < self.out.len() {
+    /// Writes once.
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
             if self.blocked {
                 ready!(self.tcp.poll_writable(cx))?;
                 self.blocked = false;
             }
-            match self.tcp.get_ref().write(&self.out[self.written..]) {
+            match self.tcp.get_ref().write(bytes) {
                 Ok(0) => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
-                Ok(written) => self.written += written,
+                Ok(written) => {
+                    self.blocked = written < bytes.len();
+                    return Poll::Ready(Ok(written));
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.blocked = true,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
-        self.written = 0;
-        self.out.clear();
-        if self.out.capacity() > KEPT_BYTES {
-            self.out = Vec::new();
-        }
-        Poll::Ready(Ok(()))
     }
 
     /// Nothing more will be written.
@@ -228,27 +74,42 @@ impl Wire {
     }
 }
 
-/// Gives the library what it may read, and no more: it is asked again when there is.
-impl AsyncRead for Wire {
-    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let now = this.offered.min(buffer.len());
-        if now == 0 {
-            return Poll::Pending;
-        }
-        buffer[..now].copy_from_slice(&this.ahead[this.taken..this.taken + now]);
-        this.offered -= now;
-        this.take(now);
-        Poll::Ready(Ok(now))
+/// What the WebSocket library reads and writes: it never waits, and never meets a socket that blocks.
+#[derive(Debug, Default)]
+pub(super) struct Pipe {
+    /// What the library may read.
+    input: VecDeque<u8>,
+    /// What it wrote.
+    output: Vec<u8>,
+}
+
+impl Pipe {
+    /// Lets the library read these bytes, and nothing behind them.
+    pub(super) fn give(&mut self, bytes: &[u8]) {
+        self.input = VecDeque::from(bytes.to_vec());
+    }
+
+    /// Takes what the library wrote.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.output)
     }
 }
 
-impl AsyncWrite for Wire {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if !this.muted {
-            this.put(bytes);
+impl AsyncRead for Pipe {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let input = &mut self.get_mut().input;
+        if input.is_empty() {
+            // An idle connection keeps no buffer.
+            *input = VecDeque::new();
+            return Poll::Pending;
         }
+        Poll::Ready(input.read(buffer))
+    }
+}
+
+impl AsyncWrite for Pipe {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().output.extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -257,7 +118,6 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.shut();
         Poll::Ready(Ok(()))
     }
 }
