@@ -307,6 +307,7 @@ impl Peer {
     pub fn new(now: Instant, config: PeerConfig) -> Self {
         let mut setup = RtcConfig::new()
             .set_stats_interval(Some(STATS_EVERY))
+            .set_mtu(limits::DATAGRAM_BYTES)
             .set_sctp_max_buffered_amount(config.channel_buffer_bytes)
             .set_sctp_max_message_size(limits::CHANNEL_MESSAGE_BYTES as u32)
             .set_fingerprint_verification(true)
@@ -538,7 +539,7 @@ impl Peer {
             self.channels.refused(channel, bytes.len());
             return Err(SendError::Full);
         }
-        let written = self.mutate(now, out, |rtc| rtc.channel(id).map(|mut channel| channel.write(binary, bytes)));
+        let written = self.write(now, out, |rtc| rtc.channel(id).map(|mut channel| channel.write(binary, bytes)));
         let result = match written {
             Some(Some(Ok(true))) => {
                 self.channels.sent(channel, bytes.len());

@@ -70,6 +70,7 @@ pub struct Link {
     addresses: Vec<[SocketAddr; 2]>,
     /// Whose socket is looked at next.
     turn: usize,
+    scratch: Vec<u8>,
 }
 
 impl Link {
@@ -102,6 +103,7 @@ impl Link {
             sockets,
             addresses,
             turn: 0,
+            scratch: vec![0; DATAGRAM_BYTES],
         })
     }
 
@@ -159,12 +161,10 @@ impl Link {
                 self.flying.pop_first().map(|(_, parcel)| parcel)
             }
             Path::Loopback => {
-                let mut bytes = vec![0; DATAGRAM_BYTES];
                 for _ in 0..2 * self.sockets.len() {
                     let way = Way { pair: self.turn / 2, side: self.turn % 2 };
-                    if let Ok((len, from)) = self.sockets[way.pair][way.side].recv_from(&mut bytes) {
-                        bytes.truncate(len);
-                        return Some((way, from, bytes));
+                    if let Ok((len, from)) = self.sockets[way.pair][way.side].recv_from(&mut self.scratch) {
+                        return Some((way, from, self.scratch[..len].to_vec()));
                     }
                     self.turn = (self.turn + 1) % (2 * self.sockets.len());
                 }
