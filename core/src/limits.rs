@@ -176,10 +176,6 @@ pub const CHANNEL_SHORT_BYTES_PER_SECOND: u64 = 62_500_000;
 /// Bytes per second that it is to sustain over a long path: 100 Mbit/s, and a quarter more.
 pub const CHANNEL_LONG_BYTES_PER_SECOND: u64 = 15_625_000;
 
-/// What a connection's datagrams are cut to, in bytes: what WebRTC's stacks use and QUIC relies on (RFC 9000, 14). Of those
-/// beyond the second number str0m warns.
-pub const DATAGRAM_BYTES: std::ops::RangeInclusive<usize> = 1200..=1280;
-
 /// Messages that an agent holds per channel while that buffer is full.
 pub const CHANNEL_QUEUE_MESSAGES: usize = 1024;
 

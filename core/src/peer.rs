@@ -307,7 +307,6 @@ impl Peer {
     pub fn new(now: Instant, config: PeerConfig) -> Self {
         let mut setup = RtcConfig::new()
             .set_stats_interval(Some(STATS_EVERY))
-            .set_mtu(limits::DATAGRAM_BYTES)
             .set_sctp_max_buffered_amount(config.channel_buffer_bytes)
             .set_sctp_max_message_size(limits::CHANNEL_MESSAGE_BYTES as u32)
             .set_fingerprint_verification(true)
