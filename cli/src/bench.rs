@@ -241,9 +241,9 @@ struct ChannelArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     connections: u16,
 
-    /// Before that, send for so long: slow start is over
-    #[arg(long, value_name = "S", default_value = "1", value_parser = crate::limit_flags::seconds)]
-    warm_up: Duration,
+    /// Send for so long before measuring, of the path's time [default: until the rate has not risen for 2 s, 30 at most]
+    #[arg(long, value_name = "S", value_parser = crate::limit_flags::seconds)]
+    warm_up: Option<Duration>,
 
     /// Measure for so long, of the path's time
     #[arg(long, value_name = "S", default_value = "5", value_parser = crate::limit_flags::seconds)]

@@ -162,12 +162,19 @@ pub const CHANNEL_MESSAGE_BYTES: usize = 256 * 1024;
 /// on a given path follows the round trip, see [`CHANNEL_ROOM_BYTES`].
 pub const CHANNEL_BUFFER_BYTES: usize = 1024 * 1024;
 
-/// Bytes that it takes on a short path. The cost of a packet in sctp-proto 0.10.8 grows with the bytes in flight, so
-/// more than the path needs is slower, not faster.
+/// Bytes that it takes at least. The cost of a packet in sctp-proto 0.10.8 grows with the bytes in flight, so more than
+/// the path needs is slower, not faster.
+pub const CHANNEL_ROOM_LEAST_BYTES: usize = 32 * 1024;
+
+/// Bytes that it takes before the round trip is known, and at most for [`CHANNEL_SHORT_BYTES_PER_SECOND`].
 pub const CHANNEL_ROOM_BYTES: usize = 128 * 1024;
 
-/// Bytes per second that the room for sending is to sustain over a long path: 100 Mbit/s, and a quarter more.
-pub const CHANNEL_BYTES_PER_SECOND: u64 = 15_625_000;
+/// Bytes per second that the room for sending is to sustain over a short path, where it costs little: 500 Mbit/s. Less
+/// than a loopback carries, or what waits there would itself make the round trip that the room follows.
+pub const CHANNEL_SHORT_BYTES_PER_SECOND: u64 = 62_500_000;
+
+/// Bytes per second that it is to sustain over a long path: 100 Mbit/s, and a quarter more.
+pub const CHANNEL_LONG_BYTES_PER_SECOND: u64 = 15_625_000;
 
 /// Messages that an agent holds per channel while that buffer is full.
 pub const CHANNEL_QUEUE_MESSAGES: usize = 1024;

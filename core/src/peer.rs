@@ -538,7 +538,7 @@ impl Peer {
             self.channels.refused(channel, bytes.len());
             return Err(SendError::Full);
         }
-        let written = self.mutate(now, out, |rtc| rtc.channel(id).map(|mut channel| channel.write(binary, bytes)));
+        let written = self.write(now, out, |rtc| rtc.channel(id).map(|mut channel| channel.write(binary, bytes)));
         let result = match written {
             Some(Some(Ok(true))) => {
                 self.channels.sent(channel, bytes.len());

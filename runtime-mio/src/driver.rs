@@ -47,6 +47,7 @@ pub(crate) fn run<M: Machine>(
     let mut scratch = vec![0; SCRATCH_BYTES];
     let mut flow = drain(&mut machine, &mut io, &mut notice);
     while flow.is_continue() {
+        io.send_datagrams();
         io.wait(&mut events, machine.poll_timeout())?;
         for event in &events {
             io.note(event);
@@ -54,6 +55,7 @@ pub(crate) fn run<M: Machine>(
         flow = turn(&mut machine, &mut io, &mut scratch, &mut notice);
     }
     io.flush();
+    io.send_datagrams();
     io.files.finish();
     Ok(())
 }
@@ -148,7 +150,7 @@ fn act<C, N>(io: &mut Io<C>, output: Output<N>, notice: &mut impl FnMut(N) -> Co
         Output::Dial { dial, url, protocol, max_message_bytes } => io.dial(dial, &url, protocol, max_message_bytes),
         Output::Get { dial, url } => io.get(dial, &url),
         Output::Datagram { local, remote, bytes } => {
-            if let Some(port) = io.udp.iter().find(|port| port.local == local) {
+            if let Some(port) = io.udp.iter_mut().find(|port| port.local == local) {
                 port.send(remote, &bytes);
             }
         }
@@ -224,12 +226,16 @@ fn read_udp<M: Machine>(
 ) -> ControlFlow<()> {
     io.udp[index].queued = false;
     let local = io.udp[index].local;
-    for _ in 0..READS {
+    let mut reads = 0;
+    while reads < READS {
         match io.udp[index].receive(scratch) {
-            Received::Datagram(len, remote) => {
-                step(machine, io, Input::Datagram { local, remote, bytes: &scratch[..len] }, notice)?;
+            Received::Datagrams { len, each, remote } => {
+                reads += len.div_ceil(each).max(1);
+                for bytes in scratch[..len].chunks(each) {
+                    step(machine, io, Input::Datagram { local, remote, bytes }, notice)?;
+                }
             }
-            Received::Nothing => {}
+            Received::Nothing => reads += 1,
             Received::Drained => return Continue(()),
         }
     }

@@ -1,14 +1,23 @@
 //! One UDP socket. It loses what the kernel does not take at once, as UDP does anyway.
+//!
+//! Datagrams of a burst cross the boundary to the kernel together where it can do that (on Linux by UDP GSO and GRO): a
+//! call costs more than the rest of a datagram's way.
 
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 
 use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
+use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
+
+/// Bytes that leave in one call at most: what UDP can say the length of, rounded down.
+const BATCH_BYTES: usize = 60_000;
 
 /// A bound socket and the address that the machine knows it by.
 pub(crate) struct Port {
     socket: UdpSocket,
+    offload: UdpSocketState,
+    batch: Batch,
     pub(crate) local: SocketAddr,
     /// Whether it stands in the ready list.
     pub(crate) queued: bool,
@@ -16,8 +25,8 @@ pub(crate) struct Port {
 
 /// What a try to read came to.
 pub(crate) enum Received {
-    /// A datagram of so many bytes.
-    Datagram(usize, SocketAddr),
+    /// So many bytes of datagrams from one address, each of `each` bytes, but the last, which may be shorter.
+    Datagrams { len: usize, each: usize, remote: SocketAddr },
     /// An error that an earlier datagram caused, such as an ICMP "port unreachable": not the socket's end.
     Nothing,
     /// Empty until the next readiness.
@@ -27,22 +36,69 @@ pub(crate) enum Received {
 impl Port {
     pub(crate) fn new(socket: std::net::UdpSocket, registry: &Registry, token: Token) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
+        let offload = UdpSocketState::new((&socket).into())?;
         let local = socket.local_addr()?;
         let mut socket = UdpSocket::from_std(socket);
         registry.register(&mut socket, token, Interest::READABLE)?;
-        Ok(Port { socket, local, queued: false })
+        Ok(Port { socket, offload, batch: Batch::default(), local, queued: false })
     }
 
+    /// The buffer takes whatever the kernel gives if it has 64 KiB.
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Received {
-        match self.socket.recv_from(buffer) {
-            Ok((len, remote)) => Received::Datagram(len, remote),
+        let mut meta = [RecvMeta::default()];
+        match self.offload.recv((&self.socket).into(), &mut [IoSliceMut::new(buffer)], &mut meta) {
+            Ok(_) => Received::Datagrams { len: meta[0].len, each: meta[0].stride.max(1), remote: meta[0].addr },
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Received::Drained,
             Err(_) => Received::Nothing,
         }
     }
 
-    /// Sends or drops.
-    pub(crate) fn send(&self, remote: SocketAddr, bytes: &[u8]) {
-        let _ = self.socket.send_to(bytes, remote);
+    /// Sends or drops, at the latest with [`Port::flush`]. What goes to one address in a row leaves in one call.
+    pub(crate) fn send(&mut self, remote: SocketAddr, bytes: &[u8]) {
+        if !self.batch.takes(remote, bytes.len(), self.offload.max_gso_segments()) {
+            self.flush();
+        }
+        self.batch.add(remote, bytes);
+    }
+
+    /// Sends what waits. What the kernel does not take is lost, as UDP may be.
+    pub(crate) fn flush(&mut self) {
+        let Some(destination) = self.batch.remote else { return };
+        let segment_size = (self.batch.count > 1).then_some(self.batch.each);
+        let transmit = Transmit { destination, ecn: None, contents: &self.batch.bytes, segment_size, src_ip: None };
+        let _ = self.offload.try_send((&self.socket).into(), &transmit);
+        self.batch.clear();
+    }
+}
+
+/// Datagrams to one address that leave in one call: all of one length, but the last, which may be shorter.
+#[derive(Default)]
+struct Batch {
+    remote: Option<SocketAddr>,
+    bytes: Vec<u8>,
+    each: usize,
+    count: usize,
+}
+
+impl Batch {
+    fn takes(&self, remote: SocketAddr, len: usize, most: usize) -> bool {
+        // No shorter one has come yet.
+        let even = self.bytes.len() == self.each * self.count;
+        let room = self.count < most && self.bytes.len() + len <= BATCH_BYTES;
+        self.remote == Some(remote) && len <= self.each && even && room
+    }
+
+    fn add(&mut self, remote: SocketAddr, bytes: &[u8]) {
+        if self.count == 0 {
+            (self.remote, self.each) = (Some(remote), bytes.len());
+        }
+        self.bytes.extend_from_slice(bytes);
+        self.count += 1;
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.count = 0;
+        self.remote = None;
     }
 }

@@ -15,7 +15,7 @@ use smol::future::{or, pending, yield_now};
 use crate::conn::dial::{Open, Target, dial, get};
 use crate::conn::{Conn, News, Wire};
 use crate::files::{Done, Job};
-use crate::udp;
+use crate::udp::{self, Udp};
 
 pub(crate) use io::Io;
 
@@ -81,6 +81,7 @@ pub(crate) async fn run<M: Machine>(
     let mut scratch = vec![0; SCRATCH_BYTES];
     let mut alarm = Alarm { timer: Timer::never(), at: None };
     let mut flow = drain(machine, io, &mut notice);
+    io.udp.iter_mut().for_each(Udp::flush);
     while flow.is_continue() {
         let woken = if io.is_busy() {
             // The other tasks' turn, and a look at the sockets.
@@ -92,6 +93,7 @@ pub(crate) async fn run<M: Machine>(
             wait(&mut alarm, at, &io.rings, events, commands).await
         };
         flow = turn(machine, io, woken, events, commands, &mut scratch, &mut notice);
+        io.udp.iter_mut().for_each(Udp::flush);
     }
 }
 
@@ -178,11 +180,16 @@ fn tell<M: Machine>(
         Event::DialFailed(dial, error) => step(machine, io, Input::DialFailed { dial, error }, notice),
         Event::File(done) => step(machine, io, done.input(), notice),
         Event::Readable(position) => {
-            for _ in 0..udp::BURST {
-                let Some(socket) = io.udp.get(position) else { break };
-                let Some((len, remote)) = socket.receive(scratch) else { break };
-                let datagram = Input::Datagram { local: socket.local, remote, bytes: &scratch[..len] };
-                step(machine, io, datagram, notice)?;
+            let mut reads = 0;
+            while reads < udp::BURST
+                && let Some(socket) = io.udp.get(position)
+                && let Some((len, each, remote)) = socket.receive(scratch)
+            {
+                let local = socket.local;
+                reads += len.div_ceil(each).max(1);
+                for bytes in scratch[..len].chunks(each) {
+                    step(machine, io, Input::Datagram { local, remote, bytes }, notice)?;
+                }
             }
             if let Some(socket) = io.udp.get(position) {
                 socket.rearm();
@@ -312,7 +319,7 @@ fn act<N>(io: &mut Io<'_>, output: Output<N>) -> Option<N> {
         }
         Output::Get { dial, url } => io.executor.spawn(get(dial, url, io.events.clone())).detach(),
         Output::Datagram { local, remote, bytes } => {
-            if let Some(socket) = io.udp.iter().find(|socket| socket.local == local) {
+            if let Some(socket) = io.udp.iter_mut().find(|socket| socket.local == local) {
                 socket.send(&bytes, remote);
             }
         }

@@ -2,11 +2,15 @@
 //!
 //! A task waits until the socket is readable and says so; the main task then reads a burst itself, straight from the
 //! kernel into one buffer. So a datagram costs no allocation, and a burst only one hop between tasks.
+//!
+//! Datagrams of a burst cross the boundary to the kernel together where it can do that (on Linux by UDP GSO and GRO): a
+//! call costs more than the rest of a datagram's way.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
+use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use smol::Async;
 use smol::channel::{Receiver, Sender};
 
@@ -15,9 +19,14 @@ use crate::driver::Event;
 /// Datagrams that are read from one socket before it is another source's turn.
 pub(crate) const BURST: usize = 32;
 
+/// Bytes that leave in one call at most: what UDP can say the length of, rounded down.
+const BATCH_BYTES: usize = 60_000;
+
 /// A bound socket, as the main task holds it.
 pub(crate) struct Udp {
     socket: Arc<Async<UdpSocket>>,
+    offload: UdpSocketState,
+    batch: Batch,
     again: Sender<()>,
     /// The address that it is bound to.
     pub(crate) local: SocketAddr,
@@ -31,19 +40,22 @@ impl Udp {
         events: Sender<Event>,
     ) -> io::Result<(Self, impl Future<Output = ()> + 'static)> {
         let local = socket.get_ref().local_addr()?;
+        let offload = UdpSocketState::new(socket.get_ref().into())?;
         let socket = Arc::new(socket);
         let (again, rearm) = smol::channel::bounded(1);
         let watch = watch(position, Arc::clone(&socket), events, rearm);
-        Ok((Udp { socket, again, local }, watch))
+        Ok((Udp { socket, offload, batch: Batch::default(), again, local }, watch))
     }
 
-    /// The next datagram's length and sender, without waiting. None: nothing more now.
+    /// The next datagrams of one sender, without waiting: the bytes of all, of each but the last, which may be shorter,
+    /// and the sender. None: nothing more now.
     ///
     /// Errors are the echo of an earlier datagram that nobody took (ICMP): they are skipped.
-    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Option<(usize, usize, SocketAddr)> {
+        let mut meta = [RecvMeta::default()];
         for _ in 0..BURST {
-            match self.socket.get_ref().recv_from(buffer) {
-                Ok(received) => return Some(received),
+            match self.offload.recv(self.socket.get_ref().into(), &mut [IoSliceMut::new(buffer)], &mut meta) {
+                Ok(_) => return Some((meta[0].len, meta[0].stride.max(1), meta[0].addr)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
                 Err(_) => {}
             }
@@ -51,15 +63,58 @@ impl Udp {
         None
     }
 
-    /// Sends, or drops the datagram if the kernel does not take it now.
-    pub(crate) fn send(&self, bytes: &[u8], remote: SocketAddr) {
-        // UDP promises nothing: a full buffer or an unreachable network is a lost datagram.
-        let _ = self.socket.get_ref().send_to(bytes, remote);
+    /// Sends or drops, at the latest with [`Udp::flush`]. What goes to one address in a row leaves in one call.
+    pub(crate) fn send(&mut self, bytes: &[u8], remote: SocketAddr) {
+        if !self.batch.takes(remote, bytes.len(), self.offload.max_gso_segments()) {
+            self.flush();
+        }
+        self.batch.add(remote, bytes);
+    }
+
+    /// Sends what waits. What the kernel does not take is lost, as UDP may be.
+    pub(crate) fn flush(&mut self) {
+        let Some(destination) = self.batch.remote else { return };
+        let segment_size = (self.batch.count > 1).then_some(self.batch.each);
+        let transmit = Transmit { destination, ecn: None, contents: &self.batch.bytes, segment_size, src_ip: None };
+        let _ = self.offload.try_send(self.socket.get_ref().into(), &transmit);
+        self.batch.clear();
     }
 
     /// The burst was read: wait for the next.
     pub(crate) fn rearm(&self) {
         let _ = self.again.try_send(());
+    }
+}
+
+/// Datagrams to one address that leave in one call: all of one length, but the last, which may be shorter.
+#[derive(Default)]
+struct Batch {
+    remote: Option<SocketAddr>,
+    bytes: Vec<u8>,
+    each: usize,
+    count: usize,
+}
+
+impl Batch {
+    fn takes(&self, remote: SocketAddr, len: usize, most: usize) -> bool {
+        // No shorter one has come yet.
+        let even = self.bytes.len() == self.each * self.count;
+        let room = self.count < most && self.bytes.len() + len <= BATCH_BYTES;
+        self.remote == Some(remote) && len <= self.each && even && room
+    }
+
+    fn add(&mut self, remote: SocketAddr, bytes: &[u8]) {
+        if self.count == 0 {
+            (self.remote, self.each) = (Some(remote), bytes.len());
+        }
+        self.bytes.extend_from_slice(bytes);
+        self.count += 1;
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.count = 0;
+        self.remote = None;
     }
 }
 

@@ -21,6 +21,15 @@ use crate::failure::Failure;
 /// For connecting, in the time of the path.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Before the window the rate is followed in steps of this length, of the path's time, until it has not risen in
+/// [`LEVEL`] of them: slow start is over, and the round trip is known.
+const STEP: Duration = Duration::from_secs(1);
+const LEVEL: u32 = 2;
+const RISEN: f64 = 1.05;
+
+/// But not for longer.
+const WARM_UP_MAX: Duration = Duration::from_secs(30);
+
 /// Messages that a sender may add in one turn, so that both ends get theirs.
 const BATCH: usize = 16;
 
@@ -37,8 +46,8 @@ pub struct Plan {
     pub connections: usize,
     /// Bytes that a sender holds.
     pub buffer: usize,
-    /// Before the window.
-    pub warm_up: Duration,
+    /// Before the window. `None`: until the rate does not rise any more.
+    pub warm_up: Option<Duration>,
     pub window: Duration,
 }
 
@@ -83,11 +92,7 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<Report, Failure> {
         bench.turn(false)?;
     }
     let connected = own.rss();
-    let warm = bench.link.now() + plan.warm_up;
-    while bench.link.now() < warm {
-        progress.set(0.0, "warming up");
-        bench.turn(true)?;
-    }
+    let warm_up = bench.warm_up(plan.warm_up, progress)?;
     let (look, real, start, already) = (Look::now(None), Instant::now(), bench.link.now(), bench.received);
     let end = start + plan.window;
     while bench.link.now() < end {
@@ -106,12 +111,9 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<Report, Failure> {
     report.put("path", "path", Some(plan.path.name()), "");
     report.put("connections", "connections", Some(plan.connections), "");
     report.put("message_bytes", "message", Some(plan.bytes), "bytes");
-    report.put(
-        "seconds",
-        "measured for",
-        Some(round(seconds)),
-        if bench.link.is_virtual() { "virtual s" } else { "s" },
-    );
+    let unit = if bench.link.is_virtual() { "virtual s" } else { "s" };
+    report.put("warm_up_seconds", "warmed up for", Some(round(warm_up.as_secs_f64())), unit);
+    report.put("seconds", "measured for", Some(round(seconds)), unit);
     report.put("messages", "messages", Some(messages), "");
     report.put("megabytes_per_second", "throughput", Some(round(bytes as f64 / 1e6 / seconds)), "MB/s");
     let cpu = usage.load.filter(|_| bytes > 0).map(|time| time.as_secs_f64());
@@ -166,6 +168,24 @@ impl Bench {
             })?;
         }
         Ok(bench)
+    }
+
+    /// Sends until the rate is what it will be, or for a given time. For how long it was.
+    fn warm_up(&mut self, time: Option<Duration>, progress: &Progress) -> Result<Duration, Failure> {
+        let (start, mut best, mut level) = (self.link.now(), 0.0, 0);
+        let longest = time.unwrap_or(WARM_UP_MAX);
+        while self.link.now() - start < longest && (time.is_some() || level < LEVEL) {
+            let (begin, already) = (self.link.now(), self.received);
+            let end = (begin + STEP).min(start + longest);
+            while self.link.now() < end {
+                progress.set(0.0, "warming up");
+                self.turn(true)?;
+            }
+            let rate = (self.received - already) as f64 / (self.link.now() - begin).as_secs_f64();
+            level = if rate > best * RISEN { 0 } else { level + 1 };
+            best = rate.max(best);
+        }
+        Ok(self.link.now() - start)
     }
 
     /// Carries everything that has arrived, wakes who is due, and lets senders send. If nothing happened, time goes on.

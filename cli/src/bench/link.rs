@@ -78,6 +78,7 @@ pub struct Link {
     addresses: Vec<[SocketAddr; 2]>,
     /// Whose socket is looked at next.
     turn: usize,
+    scratch: Vec<u8>,
 }
 
 impl Link {
@@ -110,6 +111,7 @@ impl Link {
             sockets,
             addresses,
             turn: 0,
+            scratch: vec![0; DATAGRAM_BYTES],
         })
     }
 
@@ -170,13 +172,12 @@ impl Link {
                 self.flying.pop_first().map(|(_, parcel)| parcel)
             }
             Path::Loopback { .. } => {
-                let mut bytes = vec![0; DATAGRAM_BYTES];
                 for _ in 0..2 * self.sockets.len() {
                     let way = Way { pair: self.turn / 2, side: self.turn % 2 };
-                    if let Ok((len, _)) = self.sockets[way.pair][way.side].recv_from(&mut bytes) {
-                        bytes.truncate(len);
+                    if let Ok((len, _)) = self.sockets[way.pair][way.side].recv_from(&mut self.scratch) {
                         // The peers know nothing of a link between them.
-                        return Some((way, self.address(Way { side: 1 - way.side, ..way }), bytes));
+                        let from = self.address(Way { side: 1 - way.side, ..way });
+                        return Some((way, from, self.scratch[..len].to_vec()));
                     }
                     self.turn = (self.turn + 1) % (2 * self.sockets.len());
                 }

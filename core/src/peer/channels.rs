@@ -119,9 +119,9 @@ impl Channels {
         self.room = room(round_trip, self.capacity);
     }
 
-    /// Whether a message finds room. One that is longer than the room goes alone.
+    /// Whether a message finds room.
     pub fn fits(&self, len: usize) -> bool {
-        self.buffered().saturating_add(len) <= self.room.max(len)
+        self.buffered().saturating_add(len) <= room_for(len, self.room, self.capacity)
     }
 
     /// str0m's name of a channel that is open.
@@ -238,8 +238,9 @@ impl Channels {
         }
     }
 
-    /// Reads again how much each channel has buffered; tells those that found no room once half of it is free. The
-    /// room is one for all channels, so one channel's threshold in str0m would not do.
+    /// Reads again how much each channel has buffered; tells those that found no room once there is, and an eighth of all
+    /// is free: with much less in flight than the room a long path would run dry. The room is one for all channels, so
+    /// one channel's threshold in str0m would not do.
     pub fn refresh(&mut self, rtc: &mut Rtc, out: &mut Vec<PeerEffect>) {
         let mut total = 0;
         for channel in self.all.values_mut().filter(|channel| channel.stats.buffered > 0) {
@@ -247,9 +248,10 @@ impl Channels {
             channel.stats.buffered = rtc.channel(id).map_or(0, |mut channel| channel.buffered_amount());
             total += channel.stats.buffered;
         }
-        let room = self.room;
         for (key, channel) in &mut self.all {
-            if channel.refused.is_some_and(|len| total <= (room / 2).min(room.saturating_sub(len))) {
+            let Some(len) = channel.refused else { continue };
+            let room = room_for(len, self.room, self.capacity);
+            if total <= (room - room / 8).min(room - len) {
                 channel.refused = None;
                 out.push(PeerEffect::Writable { channel: *key });
             }
@@ -275,11 +277,23 @@ impl Channel {
     }
 }
 
-/// Bytes worth holding for a path: what it carries in one round trip, between what a short path needs and the ceiling.
+/// Bytes worth holding for a path: what it carries in one round trip at the rate that is to be sustained, up to the
+/// ceiling.
 fn room(round_trip: Option<Duration>, ceiling: usize) -> usize {
-    let micros = round_trip.map_or(0, |round_trip| round_trip.as_micros());
-    let in_flight = micros.saturating_mul(limits::CHANNEL_BYTES_PER_SECOND.into()) / 1_000_000;
-    usize::try_from(in_flight).unwrap_or(usize::MAX).max(limits::CHANNEL_ROOM_BYTES).min(ceiling)
+    let Some(round_trip) = round_trip else { return limits::CHANNEL_ROOM_BYTES.min(ceiling) };
+    let in_flight = |rate: u64| {
+        let bytes = round_trip.as_micros().saturating_mul(rate.into()) / 1_000_000;
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    };
+    let short = in_flight(limits::CHANNEL_SHORT_BYTES_PER_SECOND)
+        .clamp(limits::CHANNEL_ROOM_LEAST_BYTES, limits::CHANNEL_ROOM_BYTES);
+    short.max(in_flight(limits::CHANNEL_LONG_BYTES_PER_SECOND)).min(ceiling)
+}
+
+/// The same for messages of this length. Two of them fit, however long, if the ceiling allows: the end of one alone would
+/// wait for an acknowledgement that the remote delays.
+fn room_for(len: usize, room: usize, ceiling: usize) -> usize {
+    room.max(len.saturating_mul(2).min(ceiling)).max(len)
 }
 
 fn to_config(spec: &ChannelSpec) -> ChannelConfig {
@@ -310,7 +324,9 @@ mod tests {
     fn the_room_for_sending_follows_the_round_trip_up_to_the_ceiling() {
         let room = |millis, ceiling| room(Some(Duration::from_millis(millis)), ceiling);
         assert_eq!(super::room(None, 1 << 20), limits::CHANNEL_ROOM_BYTES);
-        assert_eq!(room(1, 1 << 20), limits::CHANNEL_ROOM_BYTES);
+        assert_eq!(room(0, 1 << 20), limits::CHANNEL_ROOM_LEAST_BYTES);
+        assert_eq!(room(1, 1 << 20), 62_500);
+        assert_eq!(room(5, 1 << 20), limits::CHANNEL_ROOM_BYTES);
         assert_eq!(room(50, 1 << 20), 781_250);
         assert_eq!(room(150, 1 << 20), 1 << 20);
         assert_eq!(room(50, 4096), 4096);
@@ -318,12 +334,14 @@ mod tests {
     }
 
     #[test]
-    fn a_message_longer_than_the_room_goes_alone() {
-        let mut channels = Channels::new(1 << 20);
+    fn two_messages_fit_even_if_they_are_longer_than_the_room() {
+        let mut channels = Channels::new(1 << 19);
         let key = channels.add(to_spec("chat".into(), None), Link::Waiting);
-        assert!(channels.fits(200_000));
+        assert!(channels.fits(200_000) && channels.fits(1 << 19));
         channels.sent(key, 1);
-        assert!(!channels.fits(200_000) && channels.fits(limits::CHANNEL_ROOM_BYTES - 1));
+        assert!(channels.fits(200_000) && channels.fits(limits::CHANNEL_ROOM_BYTES - 1) && !channels.fits(1 << 19));
+        channels.sent(key, 200_000);
+        assert!(!channels.fits(200_000) && !channels.fits(1));
         channels.measured(Some(Duration::from_millis(50)));
         assert!(channels.fits(200_000));
     }

@@ -13,6 +13,9 @@ use super::{CLOSE_WITHIN, Closing, Peer, PeerEffect, PeerFault, PeerState, media
 const DRAIN_ROUNDS: usize = 64;
 const DRAIN_PAUSE: Duration = Duration::from_millis(1);
 
+/// By how much the clock may lag when something is written.
+const WRITE_GRAIN: Duration = Duration::from_millis(1);
+
 /// The type of a record of DTLS with an alert (RFC 5246, 6.2.1).
 const ALERT: u8 = 21;
 
@@ -49,6 +52,22 @@ impl Peer {
                 None
             }
         }
+    }
+
+    /// A write at `now`, and then its outputs. The clock may lag by a little, as it may not for anything else: SCTP counts
+    /// in milliseconds, and to tell the time costs as much as the write.
+    pub(super) fn write<T>(
+        &mut self,
+        now: Instant,
+        out: &mut Vec<PeerEffect>,
+        change: impl FnOnce(&mut Rtc) -> T,
+    ) -> Option<T> {
+        if now >= self.told + WRITE_GRAIN {
+            self.advance(now, out)?;
+        }
+        let result = self.contain(out, change)?;
+        self.drain(now, out);
+        Some(result)
     }
 
     /// Brings str0m's clock to `now`.

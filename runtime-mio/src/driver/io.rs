@@ -264,6 +264,11 @@ impl<C> Io<C> {
         self.dirty = dirty;
     }
 
+    /// Sends what datagrams wait for more of their kind.
+    pub(super) fn send_datagrams(&mut self) {
+        self.udp.iter_mut().for_each(Port::flush);
+    }
+
     fn remove(&mut self, id: ConnId) -> bool {
         let found = self.conns.remove(&id).is_some();
         if self.conns.is_empty() && self.conns.capacity() > MANY {
