@@ -6,18 +6,16 @@
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 
+use enishi_core::burst::Burst;
 use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
-
-/// Bytes that leave in one call at most: what UDP can say the length of, rounded down.
-const BATCH_BYTES: usize = 60_000;
 
 /// A bound socket and the address that the machine knows it by.
 pub(crate) struct Port {
     socket: UdpSocket,
     offload: UdpSocketState,
-    batch: Batch,
+    burst: Burst,
     pub(crate) local: SocketAddr,
     /// Whether it stands in the ready list.
     pub(crate) queued: bool,
@@ -40,7 +38,7 @@ impl Port {
         let local = socket.local_addr()?;
         let mut socket = UdpSocket::from_std(socket);
         registry.register(&mut socket, token, Interest::READABLE)?;
-        Ok(Port { socket, offload, batch: Batch::default(), local, queued: false })
+        Ok(Port { socket, offload, burst: Burst::default(), local, queued: false })
     }
 
     /// The buffer takes whatever the kernel gives if it has 64 KiB.
@@ -55,50 +53,17 @@ impl Port {
 
     /// Sends or drops, at the latest with [`Port::flush`]. What goes to one address in a row leaves in one call.
     pub(crate) fn send(&mut self, remote: SocketAddr, bytes: &[u8]) {
-        if !self.batch.takes(remote, bytes.len(), self.offload.max_gso_segments()) {
+        if !self.burst.takes(remote, bytes.len(), self.offload.max_gso_segments()) {
             self.flush();
         }
-        self.batch.add(remote, bytes);
+        self.burst.add(remote, bytes);
     }
 
     /// Sends what waits. What the kernel does not take is lost, as UDP may be.
     pub(crate) fn flush(&mut self) {
-        let Some(destination) = self.batch.remote else { return };
-        let segment_size = (self.batch.count > 1).then_some(self.batch.each);
-        let transmit = Transmit { destination, ecn: None, contents: &self.batch.bytes, segment_size, src_ip: None };
+        let Some((destination, contents, segment_size)) = self.burst.get() else { return };
+        let transmit = Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
         let _ = self.offload.try_send((&self.socket).into(), &transmit);
-        self.batch.clear();
-    }
-}
-
-/// Datagrams to one address that leave in one call: all of one length, but the last, which may be shorter.
-#[derive(Default)]
-struct Batch {
-    remote: Option<SocketAddr>,
-    bytes: Vec<u8>,
-    each: usize,
-    count: usize,
-}
-
-impl Batch {
-    fn takes(&self, remote: SocketAddr, len: usize, most: usize) -> bool {
-        // No shorter one has come yet.
-        let even = self.bytes.len() == self.each * self.count;
-        let room = self.count < most && self.bytes.len() + len <= BATCH_BYTES;
-        self.remote == Some(remote) && len <= self.each && even && room
-    }
-
-    fn add(&mut self, remote: SocketAddr, bytes: &[u8]) {
-        if self.count == 0 {
-            (self.remote, self.each) = (Some(remote), bytes.len());
-        }
-        self.bytes.extend_from_slice(bytes);
-        self.count += 1;
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.count = 0;
-        self.remote = None;
+        self.burst.clear();
     }
 }

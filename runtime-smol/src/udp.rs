@@ -10,6 +10,7 @@ use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
+use enishi_core::burst::Burst;
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use smol::Async;
 use smol::channel::{Receiver, Sender};
@@ -19,14 +20,11 @@ use crate::driver::Event;
 /// Datagrams that are read from one socket before it is another source's turn.
 pub(crate) const BURST: usize = 32;
 
-/// Bytes that leave in one call at most: what UDP can say the length of, rounded down.
-const BATCH_BYTES: usize = 60_000;
-
 /// A bound socket, as the main task holds it.
 pub(crate) struct Udp {
     socket: Arc<Async<UdpSocket>>,
     offload: UdpSocketState,
-    batch: Batch,
+    burst: Burst,
     again: Sender<()>,
     /// The address that it is bound to.
     pub(crate) local: SocketAddr,
@@ -44,7 +42,7 @@ impl Udp {
         let socket = Arc::new(socket);
         let (again, rearm) = smol::channel::bounded(1);
         let watch = watch(position, Arc::clone(&socket), events, rearm);
-        Ok((Udp { socket, offload, batch: Batch::default(), again, local }, watch))
+        Ok((Udp { socket, offload, burst: Burst::default(), again, local }, watch))
     }
 
     /// The next datagrams of one sender, without waiting: the bytes of all, of each but the last, which may be shorter,
@@ -65,56 +63,23 @@ impl Udp {
 
     /// Sends or drops, at the latest with [`Udp::flush`]. What goes to one address in a row leaves in one call.
     pub(crate) fn send(&mut self, bytes: &[u8], remote: SocketAddr) {
-        if !self.batch.takes(remote, bytes.len(), self.offload.max_gso_segments()) {
+        if !self.burst.takes(remote, bytes.len(), self.offload.max_gso_segments()) {
             self.flush();
         }
-        self.batch.add(remote, bytes);
+        self.burst.add(remote, bytes);
     }
 
     /// Sends what waits. What the kernel does not take is lost, as UDP may be.
     pub(crate) fn flush(&mut self) {
-        let Some(destination) = self.batch.remote else { return };
-        let segment_size = (self.batch.count > 1).then_some(self.batch.each);
-        let transmit = Transmit { destination, ecn: None, contents: &self.batch.bytes, segment_size, src_ip: None };
+        let Some((destination, contents, segment_size)) = self.burst.get() else { return };
+        let transmit = Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
         let _ = self.offload.try_send(self.socket.get_ref().into(), &transmit);
-        self.batch.clear();
+        self.burst.clear();
     }
 
     /// The burst was read: wait for the next.
     pub(crate) fn rearm(&self) {
         let _ = self.again.try_send(());
-    }
-}
-
-/// Datagrams to one address that leave in one call: all of one length, but the last, which may be shorter.
-#[derive(Default)]
-struct Batch {
-    remote: Option<SocketAddr>,
-    bytes: Vec<u8>,
-    each: usize,
-    count: usize,
-}
-
-impl Batch {
-    fn takes(&self, remote: SocketAddr, len: usize, most: usize) -> bool {
-        // No shorter one has come yet.
-        let even = self.bytes.len() == self.each * self.count;
-        let room = self.count < most && self.bytes.len() + len <= BATCH_BYTES;
-        self.remote == Some(remote) && len <= self.each && even && room
-    }
-
-    fn add(&mut self, remote: SocketAddr, bytes: &[u8]) {
-        if self.count == 0 {
-            (self.remote, self.each) = (Some(remote), bytes.len());
-        }
-        self.bytes.extend_from_slice(bytes);
-        self.count += 1;
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.count = 0;
-        self.remote = None;
     }
 }
 

@@ -1,13 +1,13 @@
 //! What a machine's outputs act on: the poll, the sockets, and the lists of who needs what.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use enishi_core::machine::{ConnId, Deadline, DialId, FileOp, Input};
+use enishi_core::machine::{ConnHasher, ConnId, Deadline, DialId, FileOp, Input};
 use mio::event::Event as Readiness;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -44,7 +44,7 @@ pub(crate) struct Io<C> {
     pub(super) files: Files,
     pub(super) listeners: Vec<Listener>,
     pub(super) udp: Vec<Port>,
-    pub(super) conns: HashMap<ConnId, Box<Conn>, BuildHasherDefault<Counted>>,
+    pub(super) conns: HashMap<ConnId, Box<Conn>, BuildHasherDefault<ConnHasher>>,
     last_conn: u64,
     pub(super) dials: BTreeMap<DialId, Dial>,
     /// Sources that may have something to read. Readiness is told once (edge-triggered), so this list is the memory.
@@ -80,28 +80,6 @@ enum Due {
     Accept(usize),
     Linger(ConnId),
     Dial(DialId),
-}
-
-/// The hash of a [`ConnId`]: one multiplication (by 2^64 over the golden ratio), where SipHash was a twentieth of our
-/// own work for a message. Ids are counted up here, so nobody can choose some that collide.
-#[derive(Default)]
-pub(super) struct Counted(u64);
-
-impl Hasher for Counted {
-    fn write_u64(&mut self, id: u64) {
-        self.0 = id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        // An id is one u64; this is for completeness.
-        for &byte in bytes {
-            self.write_u64(self.0 ^ u64::from(byte));
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 impl<C> Io<C> {

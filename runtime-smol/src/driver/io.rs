@@ -1,14 +1,14 @@
 //! What a machine's outputs act on: the connections, the sockets, and the lists of who needs what.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::io;
 use std::mem;
 use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use enishi_core::machine::{CloseReason, ConnId, ListenerId};
+use enishi_core::machine::{CloseReason, ConnHasher, ConnId, ListenerId};
 use smol::channel::{Receiver, Sender};
 use smol::{Async, LocalExecutor, Timer};
 
@@ -36,7 +36,7 @@ const ROOM: usize = 32 * 1024;
 pub(crate) struct Io<'a> {
     pub(super) executor: &'a LocalExecutor<'static>,
     pub(super) events: Sender<Event>,
-    pub(super) conns: HashMap<ConnId, Box<Conn>, BuildHasherDefault<Counted>>,
+    pub(super) conns: HashMap<ConnId, Box<Conn>, BuildHasherDefault<ConnHasher>>,
     last_conn: u64,
     /// Given to every connection's bell.
     bells: Sender<ConnId>,
@@ -50,28 +50,6 @@ pub(crate) struct Io<'a> {
     spare: Spare,
     pub(super) udp: Vec<Udp>,
     pub(super) files: Files,
-}
-
-/// The hash of a [`ConnId`]: one multiplication (by 2^64 over the golden ratio), for ten look-ups a message. Ids are
-/// counted up here, so nobody can choose some that collide.
-#[derive(Default)]
-pub(super) struct Counted(u64);
-
-impl Hasher for Counted {
-    fn write_u64(&mut self, id: u64) {
-        self.0 = id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        // An id is one u64; this is for completeness.
-        for &byte in bytes {
-            self.write_u64(self.0 ^ u64::from(byte));
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 impl<'a> Io<'a> {

@@ -211,7 +211,9 @@ impl Link {
     fn deliver(&mut self) {
         let now = Instant::now();
         for direction in &mut self.directions {
-            while let Some((_, index, bytes)) = direction.flying.pop_front_if(|(due, ..)| *due <= now) {
+            while direction.flying.front().is_some_and(|(due, ..)| *due <= now)
+                && let Some((_, index, bytes)) = direction.flying.pop_front()
+            {
                 let port = &self.ports[index];
                 // Nobody is there yet, or the kernel has no room: lost, as on any network.
                 if port.end.is_some_and(|end| port.socket.send_to(&bytes, end).is_ok()) {

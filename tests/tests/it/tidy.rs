@@ -12,6 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("arena", &[]),
     ("clock", &[]),
     ("deadlines", &[]),
+    ("burst", &[]),
     ("frames", &["machine"]),
     ("ids", &[]),
     ("limits", &[]),
