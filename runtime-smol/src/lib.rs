@@ -1,7 +1,7 @@
 //! Runs a [`Machine`] on smol and async-tungstenite, in one thread.
 //!
 //! The machine and every connection belong to one task, the main one ([`Driver::run`]). Sockets are smol's; the waker that
-//! a connection's socket gets is a [bell](bell::Bell) with the connection's name on it, and the main task gives a turn to
+//! a connection's socket gets is a bell (`bell.rs`) with the connection's name on it, and the main task gives a turn to
 //! those whose bells rang. What has to wait for something of its own is a task that tells the main one by a channel.
 //!
 //! ```text
