@@ -5,6 +5,8 @@ use std::io::IsTerminal;
 use enishi_core::machine::ConnId;
 use enishi_core::signal::Name;
 use enishi_core::trace::Trace;
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::Logging;
@@ -40,14 +42,20 @@ pub fn start(logging: &Logging, lines: Lines) {
 /// Logs what a server told: notable things at `info`, the rest at `debug`. For programs, with a stable word for what
 /// it is, the connection and the id.
 pub fn trace(format: LogFormat, trace: &Trace) {
+    let level = if trace.is_notable() { Level::INFO } else { Level::DEBUG };
+    if level > LevelFilter::current() {
+        return;
+    }
+    if format == LogFormat::Text {
+        return if level == Level::INFO { tracing::info!("{trace}") } else { tracing::debug!("{trace}") };
+    }
     let (event, conn, id) = fields(trace);
     let (conn, id) = (conn.map(|conn| conn.to_string()), id.map(|id| id.as_str()));
     let conn = conn.as_deref();
-    match (format, trace.is_notable()) {
-        (LogFormat::Text, true) => tracing::info!("{trace}"),
-        (LogFormat::Text, false) => tracing::debug!("{trace}"),
-        (LogFormat::Json, true) => tracing::info!(event, conn, id, "{trace}"),
-        (LogFormat::Json, false) => tracing::debug!(event, conn, id, "{trace}"),
+    if level == Level::INFO {
+        tracing::info!(event, conn, id, "{trace}");
+    } else {
+        tracing::debug!(event, conn, id, "{trace}");
     }
 }
 

@@ -1,31 +1,36 @@
 //! The one timer queue: at most one deadline per key.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::time::{Duration, Instant};
 
+/// Entries of the queue that mean nothing any more are swept out when they are more than those that do, and than this.
+const STALE: usize = 64;
+
 /// Deadlines ordered by time, then by key, so that ties break the same way in every run.
+///
+/// Most deadlines are cleared or put off long before they are due, so what they were is not searched for in the queue:
+/// it stays there, and means nothing. The first of the queue always means something.
 #[derive(Debug, Clone)]
-pub struct Deadlines<K> {
-    by_time: BTreeSet<(Instant, K)>,
+pub struct Deadlines<K: Ord> {
+    queue: BinaryHeap<Reverse<(Instant, K)>>,
     by_key: BTreeMap<K, Instant>,
 }
 
 impl<K: Ord + Clone> Default for Deadlines<K> {
     fn default() -> Self {
-        Deadlines { by_time: BTreeSet::new(), by_key: BTreeMap::new() }
+        Deadlines { queue: BinaryHeap::new(), by_key: BTreeMap::new() }
     }
 }
 
 impl<K: Ord + Clone> Deadlines<K> {
     /// Sets the deadline of a key, in place of the one that it had.
     pub fn set(&mut self, key: K, at: Instant) {
-        if let Some(before) = self.by_key.insert(key.clone(), at) {
-            if before == at {
-                return;
-            }
-            self.by_time.remove(&(before, key.clone()));
+        let before = self.by_key.insert(key.clone(), at);
+        if before != Some(at) {
+            self.queue.push(Reverse((at, key.clone())));
+            self.tidy(&key);
         }
-        self.by_time.insert((at, key));
     }
 
     /// Sets the deadline of a key unless it has an earlier one.
@@ -37,9 +42,8 @@ impl<K: Ord + Clone> Deadlines<K> {
 
     /// Forgets the deadline of a key.
     pub fn clear(&mut self, key: &K) {
-        if let Some(at) = self.by_key.remove(key) {
-            self.by_time.remove(&(at, key.clone()));
-            self.let_go();
+        if self.by_key.remove(key).is_some() {
+            self.tidy(key);
         }
     }
 
@@ -50,34 +54,22 @@ impl<K: Ord + Clone> Deadlines<K> {
 
     /// The first deadline.
     pub fn next(&self) -> Option<(Instant, &K)> {
-        self.by_time.first().map(|(at, key)| (*at, key))
+        self.queue.peek().map(|Reverse((at, key))| (*at, key))
     }
 
     /// Takes the first key whose deadline is not after `now`.
     pub fn pop_due(&mut self, now: Instant) -> Option<K> {
-        if self.by_time.first()?.0 > now {
-            return None;
-        }
-        let (_, key) = self.by_time.pop_first()?;
-        self.by_key.remove(&key);
-        self.let_go();
+        let key = self.next().filter(|(at, _)| *at <= now)?.1.clone();
+        self.clear(&key);
         Some(key)
-    }
-
-    /// An empty map keeps its last node, wherever that lies.
-    fn let_go(&mut self) {
-        if self.by_key.is_empty() {
-            (self.by_time, self.by_key) = (BTreeSet::new(), BTreeMap::new());
-        }
     }
 
     /// Puts all deadlines off by the same time.
     pub fn put_off(&mut self, by: Duration) {
-        let later = std::mem::take(&mut self.by_time).into_iter().map(|(at, key)| (at + by, key));
-        self.by_time = later.collect();
         for at in self.by_key.values_mut() {
             *at += by;
         }
+        self.sweep();
     }
 
     /// How many keys have a deadline.
@@ -88,6 +80,25 @@ impl<K: Ord + Clone> Deadlines<K> {
     /// Whether no key has one.
     pub fn is_empty(&self) -> bool {
         self.by_key.is_empty()
+    }
+
+    /// After a change of a key: takes what means nothing off the front, and all of it out where that is most of the queue.
+    fn tidy(&mut self, changed: &K) {
+        if self.next().is_some_and(|(_, first)| first == changed) {
+            while self.queue.peek().is_some_and(|Reverse((at, key))| self.by_key.get(key) != Some(at)) {
+                self.queue.pop();
+            }
+        }
+        if self.queue.len() > 2 * self.by_key.len() + STALE {
+            self.sweep();
+        } else if self.by_key.is_empty() {
+            // Empty ones keep memory, wherever that lies.
+            *self = Deadlines::default();
+        }
+    }
+
+    fn sweep(&mut self) {
+        self.queue = self.by_key.iter().map(|(key, at)| Reverse((*at, key.clone()))).collect();
     }
 }
 

@@ -29,10 +29,14 @@ pub mod upgrade;
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use smol_str::SmolStr;
 
 use crate::limits::{BODY_BYTES, HEAD_BYTES, HEAD_LINES};
 
 pub use head::parse;
+
+/// Heads of answers that open a WebSocket are seldom longer.
+const USUAL_HEAD_BYTES: usize = 256;
 
 /// Policy for answers that are no page: nothing may load, run or frame.
 const CSP_NOTHING: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -47,7 +51,7 @@ pub struct Request {
     /// What follows the `?`, if there is one.
     pub query: Option<String>,
     /// Names in lower case; values are visible ASCII, trimmed.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<(SmolStr, SmolStr)>,
     /// The body, empty if there is none.
     pub body: Bytes,
     /// Whether the connection can carry another request after this one.
@@ -189,7 +193,12 @@ impl Response {
     /// There is no `Date`: the machine has no wall clock here, and a server without one must not send it
     /// (RFC 9110, 6.6.1).
     pub fn encode(&self) -> Vec<u8> {
-        let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
+        let mut head = String::with_capacity(USUAL_HEAD_BYTES);
+        head.push_str("HTTP/1.1 ");
+        head.push_str(&self.status.to_string());
+        head.push(' ');
+        head.push_str(reason(self.status));
+        head.push_str("\r\n");
         for (name, value) in &self.headers {
             push_header(&mut head, name, value);
         }
@@ -219,7 +228,11 @@ impl Response {
 fn push_header(head: &mut String, name: &str, value: &str) {
     head.push_str(name);
     head.push_str(": ");
-    head.extend(value.chars().map(|char| if char == ' ' || char.is_ascii_graphic() { char } else { '?' }));
+    if value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        head.push_str(value);
+    } else {
+        head.extend(value.chars().map(|char| if matches!(char, ' '..='~') { char } else { '?' }));
+    }
     head.push_str("\r\n");
 }
 

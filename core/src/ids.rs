@@ -31,7 +31,8 @@ impl Ids {
         let [p0, p1, p2, p3, p4] = self.process;
         let bits = u128::from_be_bytes([0, 0, 0, 0, t0, t1, t2, t3, p0, p1, p2, p3, p4, x, y, z]);
         // 96 bits in 20 characters of 5 bits: four bits of zero follow the last byte.
-        (0..20).map(|i| char::from(ALPHABET[((bits << 4) >> (95 - 5 * i)) as usize % 32])).collect()
+        let text: [u8; 20] = std::array::from_fn(|i| ALPHABET[((bits << 4) >> (95 - 5 * i)) as usize % 32]);
+        String::from_utf8_lossy(&text).into_owned()
     }
 }
 

@@ -26,6 +26,7 @@ use crate::turn::Issuer;
 
 pub mod ask;
 mod conn;
+mod due;
 mod engine;
 mod pressure;
 mod report;
@@ -33,6 +34,7 @@ mod time;
 
 use ask::{Asked, HubStep};
 use conn::{Conn, Socket, Stage};
+use due::Timer;
 
 /// Where an echo is served if [`ServerConfig::test_echo`] says so.
 const ECHO_PATH: &str = "/echo";
@@ -90,27 +92,15 @@ pub enum ServerNotice {
     Drained,
 }
 
-/// What a deadline is for.
+/// What the server waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
+enum Wake {
+    /// The grace time of a session.
     Grace,
+    /// The end of draining.
     Drain,
-    /// The whole head of a request is due.
-    Head(ConnId),
-    /// The first message is due.
-    First(ConnId),
-    /// The rest of a message is due.
-    Message(ConnId),
-    /// Time to ask whether the client is there, or to find that it is not.
-    Alive(ConnId),
-    /// The client may send again.
-    Pace(ConnId),
-    /// The client should have read something by now.
-    Stall(ConnId),
-    /// The connection should be closed by now.
-    Close(ConnId),
-    /// Something is due in a session of Socket.IO.
-    Session(ConnId),
+    /// A connection of which something may be due.
+    Conn(ConnId),
 }
 
 /// The signaling server, one [`Machine`].
@@ -130,14 +120,14 @@ pub struct Server {
     /// For their ids.
     sids: Secrets,
     addresses: BTreeMap<IpAddr, usize>,
-    deadlines: Deadlines<Timer>,
+    wakes: Deadlines<Wake>,
     outputs: VecDeque<Output<ServerNotice>>,
     /// Lists that are empty between two inputs: their memory serves the next message.
     heard: Vec<Heard>,
     said: Vec<Said>,
     effects: Vec<HubEffect>,
     stats: ServerStats,
-    /// When [`Timer::Grace`] is set for.
+    /// When [`Wake::Grace`] is set for.
     grace: Option<Instant>,
     draining: bool,
     drained: bool,
@@ -159,7 +149,7 @@ impl Server {
             sessions: engine::Sessions::default(),
             sids: Secrets::second(seed),
             addresses: BTreeMap::new(),
-            deadlines: Deadlines::default(),
+            wakes: Deadlines::default(),
             outputs: VecDeque::new(),
             heard: Vec::new(),
             said: Vec::new(),
@@ -207,8 +197,8 @@ impl Server {
             return;
         }
         match due {
-            Some(at) => self.deadlines.set(Timer::Grace, at),
-            None => self.deadlines.clear(&Timer::Grace),
+            Some(at) => self.wakes.set(Wake::Grace, at),
+            None => self.wakes.clear(&Wake::Grace),
         }
     }
 
@@ -256,18 +246,11 @@ impl Machine for Server {
     }
 
     fn poll_timeout(&self) -> Option<Deadline> {
-        let (at, timer) = self.deadlines.next()?;
-        let why = match timer {
-            Timer::Grace => "grace time of a session",
-            Timer::Drain => "end of draining",
-            Timer::Head(_) => "head of a request",
-            Timer::First(_) => "first message",
-            Timer::Message(_) => "end of a message",
-            Timer::Alive(_) => "sign of life",
-            Timer::Pace(_) => "pace of a client",
-            Timer::Stall(_) => "slow reader",
-            Timer::Close(_) => "end of a connection",
-            Timer::Session(_) => "heartbeat of Socket.IO",
+        let (at, wake) = self.wakes.next()?;
+        let why = match wake {
+            Wake::Grace => "grace time of a session",
+            Wake::Drain => "end of draining",
+            Wake::Conn(conn) => self.why_look_at(*conn, at),
         };
         Some(Deadline { at, why })
     }
@@ -294,7 +277,7 @@ impl Server {
             };
             return self.respond(conn, "?", "?", Response { close: true, ..response });
         }
-        self.deadlines.set(Timer::Head(conn), self.now + self.config.limits.head);
+        self.set_timer(conn, Timer::Head, self.now + self.config.limits.head);
     }
 
     fn request(&mut self, conn: ConnId, request: &Request) {
@@ -372,12 +355,13 @@ impl Server {
         let bucket = Bucket::new(self.now, limits.messages_per_second, limits.message_burst);
         let Some(state) = self.conns.get_mut(&conn) else { return Ok(()) };
         state.stage = Stage::Socket(Box::new(Socket::new(self.now, codec, bucket, echo)));
-        self.deadlines.clear(&Timer::Head(conn));
-        if !echo {
-            self.deadlines.set(Timer::First(conn), self.now + limits.first_message);
-        }
-        self.deadlines.set(Timer::Alive(conn), self.now + limits.ping);
+        state.due.clear(Timer::Head);
         let (response, max_message_bytes) = (upgrade.accept(protocol), limits.message_bytes);
+        let (first_message, alive) = (self.now + limits.first_message, self.now + limits.ping);
+        if !echo {
+            self.set_timer(conn, Timer::First, first_message);
+        }
+        self.set_timer(conn, Timer::Alive, alive);
         *self.stats.answers.entry(response.status).or_default() += 1;
         self.outputs.push_back(Output::Upgrade { conn, response, max_message_bytes });
         self.trace(Trace::Upgraded { conn });
@@ -393,10 +377,10 @@ impl Server {
     fn respond(&mut self, conn: ConnId, method: &str, path: &str, response: Response) {
         *self.stats.answers.entry(response.status).or_default() += 1;
         if response.close {
-            self.deadlines.clear(&Timer::Head(conn));
-            self.deadlines.set(Timer::Close(conn), self.now + self.config.limits.close);
+            self.clear_timer(conn, Timer::Head);
+            self.set_timer(conn, Timer::Close, self.now + self.config.limits.close);
         } else {
-            self.deadlines.set(Timer::Head(conn), self.now + self.config.limits.head);
+            self.set_timer(conn, Timer::Head, self.now + self.config.limits.head);
         }
         let status = response.status;
         self.outputs.push_back(Output::Respond { conn, response });
@@ -421,8 +405,7 @@ impl Server {
             // An empty map keeps its last node, wherever that lies.
             self.conns = BTreeMap::new();
         }
-        self.clear_deadlines(conn);
-        self.deadlines.clear(&Timer::Close(conn));
+        self.wakes.clear(&Wake::Conn(conn));
         self.stats.closed += u64::from(!conn.is_session());
         let address = block(state.remote.ip());
         if state.counted
@@ -444,8 +427,10 @@ impl Server {
             return;
         }
         state.stage = Stage::Closing;
-        self.clear_deadlines(conn);
-        self.deadlines.set(Timer::Close(conn), self.now + self.config.limits.close);
+        for timer in [Timer::Head, Timer::First, Timer::Message, Timer::Alive, Timer::Pace, Timer::Stall] {
+            state.due.clear(timer);
+        }
+        self.set_timer(conn, Timer::Close, self.now + self.config.limits.close);
         debug_assert!(reason.len() <= CLOSE_REASON_BYTES, "our own words are short: {reason}");
         self.put(Output::Close { conn, code, reason: reason.to_owned() });
     }
@@ -472,11 +457,6 @@ impl Server {
         }
     }
 
-    fn clear_deadlines(&mut self, conn: ConnId) {
-        for timer in [Timer::Head, Timer::First, Timer::Message, Timer::Alive, Timer::Pace, Timer::Stall] {
-            self.deadlines.clear(&timer(conn));
-        }
-    }
 }
 
 /// Messages.
@@ -493,16 +473,16 @@ impl Server {
 
     /// Something came from a client: it is there, and may have to slow down. `false`: nobody is there.
     fn pace(&mut self, conn: ConnId) -> bool {
-        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return false };
+        let Some(Conn { stage: Stage::Socket(socket), due, .. }) = self.conns.get_mut(&conn) else { return false };
         socket.last_heard = self.now;
         if std::mem::take(&mut socket.in_message) {
-            self.deadlines.clear(&Timer::Message(conn));
+            due.clear(Timer::Message);
         }
         if !socket.echo
             && let Some(until) = socket.bucket.take(self.now)
         {
             socket.paced = true;
-            self.deadlines.set(Timer::Pace(conn), until);
+            self.set_timer(conn, Timer::Pace, until);
             self.update_reading(conn);
         }
         true
@@ -524,8 +504,8 @@ impl Server {
     /// Finds a codec and a client for a connection by its first message. If it cannot have them, it is closed.
     fn enter(&mut self, conn: ConnId, frame: &Frame) -> bool {
         let only = self.only(conn);
-        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return false };
-        self.deadlines.clear(&Timer::First(conn));
+        let Some(Conn { stage: Stage::Socket(socket), due, .. }) = self.conns.get_mut(&conn) else { return false };
+        due.clear(Timer::First);
         let codec = socket.codec.take().or_else(|| Codec::detect(frame, self.config.token.as_deref(), only));
         let Some(codec) = codec else {
             self.hub.count_refusal(Refusal::UNKNOWN);

@@ -48,7 +48,9 @@ impl Server {
 
     /// Whether a connection that begins with this frame speaks our protocol.
     pub fn detect(frame: &Frame) -> bool {
-        matches!(parse(frame), Ok(message) if message.kind == "hello")
+        // Most clients are others', and reading theirs whole costs more than finding that this cannot be ours.
+        let may_be = matches!(frame, Frame::Text(text) if text.contains("hello") || text.contains('\\'));
+        may_be && matches!(parse(frame), Ok(message) if message.kind == "hello")
     }
 
     /// Translates a frame from the client.

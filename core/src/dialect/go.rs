@@ -213,6 +213,9 @@ fn write_any(out: &mut String, value: &Value) {
     }
 }
 
+/// Objects that we write are seldom longer, but for those with an SDP in them.
+const USUAL_BYTES: usize = 192;
+
 /// Writes one object, member by member.
 #[derive(Debug)]
 pub struct Builder(String);
@@ -220,7 +223,9 @@ pub struct Builder(String);
 impl Builder {
     /// An empty object.
     pub fn new() -> Self {
-        Builder(String::from("{"))
+        let mut text = String::with_capacity(USUAL_BYTES);
+        text.push('{');
+        Builder(text)
     }
 
     /// Adds a string.
@@ -271,7 +276,7 @@ fn quote(out: &mut String, text: &str) {
     out.reserve(text.len().saturating_add(2));
     out.push('"');
     let mut rest = text;
-    while let Some((plain, tail)) = rest.find(is_escaped).and_then(|at| rest.split_at_checked(at)) {
+    while let Some((plain, tail)) = find_escaped(rest).and_then(|at| rest.split_at_checked(at)) {
         out.push_str(plain);
         let mut chars = tail.chars();
         match chars.next() {
@@ -292,8 +297,19 @@ fn quote(out: &mut String, text: &str) {
     out.push('"');
 }
 
-fn is_escaped(c: char) -> bool {
-    matches!(c, '\0'..='\u{1f}' | '"' | '\\' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}')
+/// Where the first character is that has to be escaped. Bytes are looked at, not characters: that is quicker.
+fn find_escaped(text: &str) -> Option<usize> {
+    let mut from = 0_usize;
+    loop {
+        let rest = text.as_bytes().get(from..)?;
+        let found = rest.iter().position(|byte| matches!(byte, 0..=0x1f | b'"' | b'\\' | b'<' | b'>' | b'&' | 0xe2))?;
+        let at = from.saturating_add(found);
+        match rest.get(found..) {
+            // U+2028 and U+2029 begin with 0xe2, and so do others.
+            Some([0xe2, second, third, ..]) if (*second, third & 0xfe) != (0x80, 0xa8) => from = at.saturating_add(3),
+            _ => return Some(at),
+        }
+    }
 }
 
 #[cfg(test)]

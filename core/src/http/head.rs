@@ -7,6 +7,7 @@
 //! not answered: clients then send the body after a moment, and no endpoint wants one.
 
 use bytes::Bytes;
+use smol_str::StrExt;
 
 use super::{HeadError, Parsed, Request};
 use crate::limits::{BODY_BYTES, HEAD_BYTES, HEAD_LINES};
@@ -42,44 +43,34 @@ fn parse_request(bytes: &[u8]) -> Result<Option<(Request, usize)>, HeadError> {
     Ok(Some((request, whole)))
 }
 
-/// Where the head ends: behind the first empty line. Each byte is judged by itself and those before it, so that the
-/// same fault is found however the bytes were split.
+/// Where the head ends: behind the first empty line. Faults are found in the order of the bytes, so that the same one is
+/// found however they were split.
 fn head_end(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
-    let mut before = 0u8;
-    let mut line_length = 0usize;
-    let mut lines = 0usize;
-    for (position, &byte) in bytes.iter().enumerate() {
-        if position >= HEAD_BYTES {
-            return Err(HeadError::TooLarge);
+    let head = bytes.get(..HEAD_BYTES).unwrap_or(bytes);
+    let mut rest = head;
+    // The request line is none of the header lines.
+    for number in 0..=HEAD_LINES.saturating_add(1) {
+        let length = rest.iter().position(|byte| !matches!(byte, b'\t' | b' '..=b'~')).unwrap_or(rest.len());
+        let (line, after) = rest.split_at_checked(length).unwrap_or_default();
+        match line.first() {
+            Some(b' ' | b'\t') => return Err(HeadError::Malformed("a line must not begin with a space".into())),
+            Some(_) if number > HEAD_LINES => return Err(HeadError::TooLarge),
+            _ => {}
         }
-        if (before == b'\r') != (byte == b'\n') {
-            return Err(HeadError::Malformed("a line must end in CR LF".into()));
-        }
-        match byte {
-            b'\n' if line_length == 0 && lines == 0 => {
-                return Err(HeadError::Malformed("an empty line where a request was expected".into()));
-            }
-            b'\n' if line_length == 0 => return Ok(Some(position.saturating_add(1))),
-            b'\n' => {
-                lines = lines.saturating_add(1);
-                line_length = 0;
-            }
-            b'\r' => {}
-            b' ' | b'\t' if line_length == 0 => {
-                return Err(HeadError::Malformed("a line must not begin with a space".into()));
-            }
-            b'\t' | b' '..=b'~' => {
-                // The request line is none of the header lines.
-                if lines > HEAD_LINES {
-                    return Err(HeadError::TooLarge);
-                }
-                line_length = line_length.saturating_add(1);
-            }
+        rest = match after {
+            [b'\r', b'\n', rest @ ..] => rest,
+            [] | [b'\r'] if bytes.len() > HEAD_BYTES => return Err(HeadError::TooLarge),
+            [] | [b'\r'] => return Ok(None),
+            [b'\r' | b'\n', ..] => return Err(HeadError::Malformed("a line must end in CR LF".into())),
             _ => return Err(HeadError::Malformed("only visible ASCII is allowed in a request head".into())),
+        };
+        match (length, number) {
+            (0, 0) => return Err(HeadError::Malformed("an empty line where a request was expected".into())),
+            (0, _) => return Ok(Some(head.len().saturating_sub(rest.len()))),
+            _ => {}
         }
-        before = byte;
     }
-    Ok(None)
+    Err(HeadError::TooLarge)
 }
 
 /// Parses a whole head; the request has no body yet. Also gives the minor version.
@@ -106,7 +97,7 @@ fn parse_head(head: &[u8]) -> Result<(Request, u8), HeadError> {
     for line in parsed.headers.iter() {
         let value =
             std::str::from_utf8(line.value).map_err(|_| HeadError::Malformed("a header value is not ASCII".into()))?;
-        headers.push((line.name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned()));
+        headers.push((line.name.to_ascii_lowercase_smolstr(), value.trim_matches([' ', '\t']).into()));
     }
     let request = Request {
         method: method.to_owned(),

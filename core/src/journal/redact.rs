@@ -27,6 +27,7 @@ use std::hash::Hasher;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
+use smol_str::SmolStr;
 
 use crate::http::Request;
 use crate::machine::{Frame, Input, Output};
@@ -182,9 +183,9 @@ impl Pseudonyms {
     }
 
     fn request(&self, request: &Request) -> Request {
-        let header = |(name, value): &(String, String)| {
+        let header = |(name, value): &(SmolStr, SmolStr)| {
             let is_kept = KEPT_HEADERS.contains(&name.as_str());
-            (name.clone(), if is_kept { value.clone() } else { self.value(value) })
+            (name.clone(), if is_kept { value.clone() } else { self.value(value).into() })
         };
         Request {
             method: request.method.clone(),

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use super::due::Due;
 use crate::dialect::Codec;
 use crate::hub::ClientId;
 use crate::hub::bucket::Bucket;
@@ -17,6 +18,7 @@ pub(super) struct Conn {
     pub(super) stage: Stage,
     /// Whether it counts among the connections of its address.
     pub(super) counted: bool,
+    pub(super) due: Due,
 }
 
 /// How far a connection is.
@@ -62,7 +64,7 @@ pub(super) struct Socket {
 
 impl Conn {
     pub(super) fn new(listener: ListenerId, remote: SocketAddr) -> Self {
-        Conn { listener, remote, stage: Stage::Request, counted: true }
+        Conn { listener, remote, stage: Stage::Request, counted: true, due: Due::default() }
     }
 
     pub(super) fn socket(&self) -> Option<&Socket> {

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::conn::{Conn, Socket, Stage};
-use super::{Server, ServerNotice, Timer, block};
+use super::due::Timer;
+use super::{Server, ServerNotice, block};
 use crate::dialect::socketio::{self, Version};
 use crate::dialect::{Codec, Family};
 use crate::http::engine::{self, Ask, Effect, EngineError, NOT_HANDSHAKEN, Session};
@@ -141,14 +142,14 @@ impl Server {
         let Some(state) = self.conns.get_mut(&conn) else { return Ok(()) };
         let session = opened.as_ref().map(|(session, _)| *session).or(session);
         state.stage = session.map_or(Stage::Closing, Stage::Carrier);
-        self.deadlines.clear(&Timer::Head(conn));
+        self.clear_timer(conn, Timer::Head);
         *self.stats.answers.entry(response.status).or_default() += 1;
         let max_message_bytes = self.config.limits.message_bytes;
         self.outputs.push_back(Output::Upgrade { conn, response, max_message_bytes });
         self.trace(Trace::Upgraded { conn });
         let Some(session) = session else {
             self.outputs.push_back(Output::Send { conn, frame: Frame::text(NOT_HANDSHAKEN) });
-            self.deadlines.set(Timer::Close(conn), now + self.config.limits.close);
+            self.set_timer(conn, Timer::Close, now + self.config.limits.close);
             let reason = "no such session; connect anew".to_owned();
             self.outputs.push_back(Output::Close { conn, code: 1008, reason });
             return Ok(());
@@ -214,7 +215,7 @@ impl Server {
         self.sessions.by_sid.insert(sid.clone(), session);
         self.sessions.by_conn.insert(session, (sid.clone(), Session::new(self.now, version)));
         if version == Version::Four {
-            self.deadlines.set(Timer::First(session), self.now + first_message);
+            self.set_timer(session, Timer::First, self.now + first_message);
         }
         self.with_session(session, |_, _| {});
         Ok((session, sid))
@@ -222,7 +223,7 @@ impl Server {
 
     /// Notes that a request waits for what a session has for it. All of the answer but its body.
     fn wait(&mut self, conn: ConnId, session: ConnId, request: &Request) -> Response {
-        self.deadlines.clear(&Timer::Head(conn));
+        self.clear_timer(conn, Timer::Head);
         if let Some(state) = self.conns.get_mut(&conn) {
             state.stage = Stage::Waiting(session);
         }
@@ -299,7 +300,7 @@ impl Server {
         if let Some((_, session)) = self.sessions.by_conn.get(&conn) {
             // The end of a session that was due while it was being used comes with the next turn.
             let at = session.next_timeout().max(self.now + Duration::from_millis(1));
-            self.deadlines.set(Timer::Session(conn), at);
+            self.set_timer(conn, Timer::Session, at);
         }
     }
 
@@ -333,7 +334,7 @@ impl Server {
     fn end_session(&mut self, conn: ConnId, goodbye: Option<(u16, String)>) {
         let Some((sid, mut session)) = self.sessions.by_conn.remove(&conn) else { return };
         self.sessions.by_sid.remove(&sid);
-        self.deadlines.clear(&Timer::Session(conn));
+        self.clear_timer(conn, Timer::Session);
         let mut fx = Vec::new();
         session.close(goodbye, &mut fx);
         self.engine_effects(conn, fx);

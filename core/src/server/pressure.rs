@@ -1,8 +1,8 @@
 //! Back-pressure: who reads slowly, who has to wait for that, who is closed.
 
 use super::Server;
-use super::Timer;
 use super::conn::{Conn, Stage};
+use super::due::Timer;
 use crate::hub::outbox::Level;
 use crate::machine::{ConnId, Frame, Output};
 use crate::signal::Departure;
@@ -18,7 +18,7 @@ impl Server {
         }
         let level = socket.outbox.add(frame.len(), &self.config.limits);
         if !std::mem::replace(&mut socket.stall_set, true) {
-            self.deadlines.set(Timer::Stall(conn), self.now + self.config.limits.stall);
+            self.set_timer(conn, Timer::Stall, self.now + self.config.limits.stall);
         }
         self.put(Output::Send { conn, frame });
         match (level, feeder) {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::ask::Asked;
 use super::conn::{Conn, Stage};
-use super::{Server, ServerNotice, Timer};
+use super::due::Timer;
+use super::{Server, ServerNotice, Wake};
 use crate::limits::PAUSE;
 use crate::machine::{ConnId, Frame, FrameFault, Output};
 use crate::signal::Departure;
@@ -12,45 +13,60 @@ use crate::signal::Departure;
 impl Server {
     pub(super) fn timeout(&mut self) {
         self.forgive_pause();
-        while let Some(timer) = self.deadlines.pop_due(self.now) {
-            match timer {
-                Timer::Grace => {
+        while let Some(wake) = self.wakes.pop_due(self.now) {
+            match wake {
+                Wake::Grace => {
                     let fx = self.ask(Asked::Timeout);
                     self.carry_out(fx);
                 }
-                Timer::Drain => self.drained(),
-                Timer::Head(conn) => self.drop_conn(conn, Departure::Gone, "no whole request in time"),
-                Timer::First(conn) => self.close(conn, Departure::Gone, 1008, "no message in time"),
-                Timer::Message(conn) => self.close(conn, Departure::Gone, 1008, "a message was not finished in time"),
-                Timer::Alive(conn) => self.check_alive(conn),
-                Timer::Pace(conn) => {
+                Wake::Drain => self.drained(),
+                Wake::Conn(conn) => self.look_at(conn),
+            }
+        }
+    }
+
+    /// Does what is due for a connection, and finds when to look again.
+    fn look_at(&mut self, conn: ConnId) {
+        while let Some(timer) = self.conns.get_mut(&conn).and_then(|state| state.due.pop(self.now)) {
+            match timer {
+                Timer::Head => self.drop_conn(conn, Departure::Gone, "no whole request in time"),
+                Timer::First => self.close(conn, Departure::Gone, 1008, "no message in time"),
+                Timer::Message => self.close(conn, Departure::Gone, 1008, "a message was not finished in time"),
+                Timer::Alive => self.check_alive(conn),
+                Timer::Pace => {
                     if let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) {
                         socket.paced = false;
                     }
                     self.update_reading(conn);
                 }
-                Timer::Stall(conn) => self.check_stall(conn),
-                Timer::Session(conn) => self.session_timeout(conn),
-                Timer::Close(conn) => self.drop_conn(conn, Departure::Gone, "did not close in time"),
+                Timer::Stall => self.check_stall(conn),
+                Timer::Session => self.session_timeout(conn),
+                Timer::Close => self.drop_conn(conn, Departure::Gone, "did not close in time"),
             }
+        }
+        if let Some((at, _)) = self.conns.get(&conn).and_then(|state| state.due.first()) {
+            self.wakes.set_earlier(Wake::Conn(conn), at);
         }
     }
 
     /// After a pause (SIGSTOP, suspend, an overloaded machine) everybody looks silent, but it was us who did not listen:
     /// what they sent meanwhile waits to be read.
     fn forgive_pause(&mut self) {
-        let Some((due, _)) = self.deadlines.next() else { return };
+        let Some((due, _)) = self.wakes.next() else { return };
         let late = self.now.saturating_duration_since(due);
         if late < PAUSE {
             return;
         }
         // And a little more, so that the driver can read it before the first deadline.
         let by = late + PAUSE;
-        self.deadlines.put_off(by);
+        self.wakes.put_off(by);
         self.ask(Asked::PutOff(by));
-        for socket in self.conns.values_mut().filter_map(Conn::socket_mut) {
-            socket.last_heard += by;
-            socket.last_progress += by;
+        for state in self.conns.values_mut() {
+            state.due.put_off(by);
+            if let Some(socket) = state.socket_mut() {
+                socket.last_heard += by;
+                socket.last_progress += by;
+            }
         }
     }
 
@@ -63,7 +79,7 @@ impl Server {
             return self.drop_conn(conn, Departure::Gone, "nothing heard for too long");
         }
         let next = (self.now + limits.ping).min(dead_at.max(self.now + Duration::from_secs(1)));
-        self.deadlines.set(Timer::Alive(conn), next);
+        self.set_timer(conn, Timer::Alive, next);
         self.outputs.push_back(Output::Send { conn, frame: Frame::Ping });
     }
 
@@ -75,7 +91,7 @@ impl Server {
             return;
         }
         if due > self.now {
-            self.deadlines.set(Timer::Stall(conn), due);
+            self.set_timer(conn, Timer::Stall, due);
         } else {
             self.close_slow(conn);
         }
@@ -85,7 +101,7 @@ impl Server {
         let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
         socket.last_heard = self.now;
         if !std::mem::replace(&mut socket.in_message, true) {
-            self.deadlines.set(Timer::Message(conn), self.now + self.config.limits.whole_message);
+            self.set_timer(conn, Timer::Message, self.now + self.config.limits.whole_message);
         }
     }
 
@@ -102,7 +118,7 @@ impl Server {
         if std::mem::replace(&mut self.draining, true) {
             return;
         }
-        self.deadlines.set(Timer::Drain, self.now + self.config.limits.drain);
+        self.wakes.set(Wake::Drain, self.now + self.config.limits.drain);
         let sockets: Vec<ConnId> =
             self.conns.iter().filter(|(_, conn)| conn.socket().is_some()).map(|(id, _)| *id).collect();
         for conn in sockets {
@@ -118,7 +134,7 @@ impl Server {
 
     pub(super) fn drained(&mut self) {
         if !std::mem::replace(&mut self.drained, true) {
-            self.deadlines.clear(&Timer::Drain);
+            self.wakes.clear(&Wake::Drain);
             self.outputs.push_back(Output::Notice(ServerNotice::Drained));
         }
     }
