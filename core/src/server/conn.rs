@@ -18,7 +18,8 @@ pub(super) struct Conn {
     pub(super) stage: Stage,
     /// Whether it counts among the connections of its address.
     pub(super) counted: bool,
-    pub(super) due: Due,
+    /// Boxed: maps move what they hold when others leave.
+    pub(super) due: Box<Due>,
 }
 
 /// How far a connection is.
@@ -64,7 +65,7 @@ pub(super) struct Socket {
 
 impl Conn {
     pub(super) fn new(listener: ListenerId, remote: SocketAddr) -> Self {
-        Conn { listener, remote, stage: Stage::Request, counted: true, due: Due::default() }
+        Conn { listener, remote, stage: Stage::Request, counted: true, due: Box::default() }
     }
 
     pub(super) fn socket(&self) -> Option<&Socket> {
