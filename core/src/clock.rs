@@ -35,8 +35,15 @@ pub fn rfc3339(unix: Duration) -> String {
     let nanos = u64::from(unix.subsec_nanos());
     // Every message of some dialects has one, and the formatter of the standard library takes ten times as long.
     let mut text = *b"0000-00-00T00:00:00.000000000Z";
-    let fields =
-        [(0..4, year), (5..7, month), (8..10, day), (11..13, hour), (14..16, minute), (17..19, second), (20..29, nanos)];
+    let fields = [
+        (0..4, year),
+        (5..7, month),
+        (8..10, day),
+        (11..13, hour),
+        (14..16, minute),
+        (17..19, second),
+        (20..29, nanos),
+    ];
     for (place, mut number) in fields {
         for digit in text[place].iter_mut().rev() {
             *digit = b'0' + (number % 10) as u8;

@@ -4,8 +4,10 @@
 //! [`Machine::poll_timeout`] or the next readiness.* Both enums are plain data, so a run is a list of
 //! `(Duration, Input)`: it can be recorded, replayed, shrunk and fuzzed.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::Hasher;
+use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -177,8 +179,24 @@ pub enum CloseReason {
     Eof,
     /// Our own [`Output::Close`] was carried out.
     Local,
-    /// The socket failed.
-    Error(String),
+    /// The socket failed, a clause says how.
+    Error(Cow<'static, str>),
+}
+
+/// What went wrong with a socket, a clause for a person.
+pub fn failure(error: &io::Error) -> Cow<'static, str> {
+    use io::ErrorKind as Kind;
+    let clause = match error.kind() {
+        Kind::ConnectionRefused => "connection refused",
+        Kind::ConnectionReset => "connection reset by the remote",
+        Kind::ConnectionAborted => "connection aborted",
+        Kind::BrokenPipe => "the remote reads no more",
+        Kind::TimedOut => "the remote did not answer in time",
+        Kind::HostUnreachable => "host unreachable",
+        Kind::NetworkUnreachable => "network unreachable",
+        _ => return error.to_string().into(),
+    };
+    clause.into()
 }
 
 /// What happened.

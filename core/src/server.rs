@@ -4,6 +4,7 @@
 //! is known from its path or its first message; what the codec hears goes to the hub, and what the hub wants told goes
 //! through the codec of the receiver into its outbox.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -389,16 +390,16 @@ impl Server {
 
     fn closed(&mut self, conn: ConnId, reason: &CloseReason) {
         let why = match reason {
-            CloseReason::Remote(code) => format!("by the client, {code}"),
-            CloseReason::Eof => "the client hung up".to_owned(),
-            CloseReason::Local => "done".to_owned(),
+            CloseReason::Remote(code) => format!("by the client, {code}").into(),
+            CloseReason::Eof => "the client hung up".into(),
+            CloseReason::Local => "done".into(),
             CloseReason::Error(error) => error.clone(),
         };
         self.forget(conn, Departure::Gone, why);
     }
 
     /// The connection is gone for us, whatever the driver still does with it.
-    fn forget(&mut self, conn: ConnId, why: Departure, text: String) {
+    fn forget(&mut self, conn: ConnId, why: Departure, text: Cow<'static, str>) {
         self.let_go(conn, why);
         let Some(state) = self.conns.remove(&conn) else { return };
         if self.conns.is_empty() {
@@ -436,10 +437,10 @@ impl Server {
     }
 
     /// Closes the socket without a word.
-    fn drop_conn(&mut self, conn: ConnId, why: Departure, text: &str) {
+    fn drop_conn(&mut self, conn: ConnId, why: Departure, text: &'static str) {
         if self.conns.contains_key(&conn) {
             self.put(Output::Drop { conn });
-            self.forget(conn, why, text.to_owned());
+            self.forget(conn, why, text.into());
         }
     }
 
@@ -456,7 +457,6 @@ impl Server {
             self.carry_out(fx);
         }
     }
-
 }
 
 /// Messages.

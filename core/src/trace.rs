@@ -1,5 +1,6 @@
 //! What happened, as data: drivers and the command line make log lines of it, tests compare it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -76,7 +77,7 @@ pub enum Trace {
         /// The connection.
         conn: ConnId,
         /// A clause for a person.
-        why: String,
+        why: Cow<'static, str>,
     },
 }
 

@@ -13,11 +13,11 @@ use std::net::Shutdown;
 
 use enishi_core::http::{self, HeadError, Parsed, Request, Response};
 use enishi_core::limits::{BODY_BYTES, HEAD_BYTES};
-use enishi_core::machine::{CloseReason, DialId, Frame, FrameFault};
+use enishi_core::machine::{CloseReason, DialId, Frame, FrameFault, failure};
 use mio::net::TcpStream;
 use tungstenite::protocol::Role;
 
-use dial::{Shake, clause};
+use dial::Shake;
 use enishi_core::http::handshake::Answer;
 use talk::{Full, Heard, Talk};
 pub(crate) use wire::Joined;
@@ -340,7 +340,7 @@ impl Conn {
         let reason = match (&self.phase, reason) {
             (Phase::Closing { .. } | Phase::Failed { .. } | Phase::Got { .. }, _) => return,
             (Phase::Shaking { dial, .. }, CloseReason::Error(error)) => {
-                self.phase = Phase::Failed { dial: *dial, error };
+                self.phase = Phase::Failed { dial: *dial, error: error.into_owned() };
                 return;
             }
             (Phase::Shaking { dial, shake, .. }, _) => {
@@ -364,7 +364,7 @@ impl Conn {
         self.out = Out::default();
         self.ended = true;
         self.readable = false;
-        self.end(CloseReason::Error(clause(error)));
+        self.end(CloseReason::Error(failure(error)));
     }
 
     /// The poll says that a connection under way may stand, or have failed.

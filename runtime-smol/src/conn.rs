@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use enishi_core::http::{self, HeadError, Parsed, Request, Response};
 use enishi_core::limits::{BODY_BYTES, HEAD_BYTES};
-use enishi_core::machine::{CloseReason, Frame, FrameFault};
+use enishi_core::machine::{CloseReason, Frame, FrameFault, failure};
 use tungstenite::protocol::Role;
 
 pub(crate) use self::out::Spare;
@@ -315,7 +315,7 @@ impl Conn {
     fn fail(&mut self, error: &io::Error) {
         self.out = Out::default();
         self.ended = true;
-        self.end(CloseReason::Error(clause(error)));
+        self.end(CloseReason::Error(failure(error)));
     }
 
     /// Writes some of what waits; rings if that was not all that the kernel may take.
@@ -394,20 +394,4 @@ impl Conn {
     pub(crate) fn take_sent(&mut self) -> Option<(usize, usize)> {
         self.out.take_sent()
     }
-}
-
-/// A clause for a person.
-fn clause(error: &io::Error) -> String {
-    use io::ErrorKind as Kind;
-    let clause = match error.kind() {
-        Kind::ConnectionRefused => "connection refused",
-        Kind::ConnectionReset => "connection reset by the remote",
-        Kind::ConnectionAborted => "connection aborted",
-        Kind::BrokenPipe => "the remote reads no more",
-        Kind::TimedOut => "the remote did not answer in time",
-        Kind::HostUnreachable => "host unreachable",
-        Kind::NetworkUnreachable => "network unreachable",
-        _ => return error.to_string(),
-    };
-    clause.to_owned()
 }

@@ -297,7 +297,7 @@ impl Signaling {
                     CloseReason::Remote(code) => format!("the server closed the connection with code {code}"),
                     CloseReason::Eof => "the server closed the connection without a word".to_owned(),
                     CloseReason::Local => "the connection was closed".to_owned(),
-                    CloseReason::Error(error) => error.clone(),
+                    CloseReason::Error(error) => error.clone().into_owned(),
                 };
                 self.lose(now, why, out);
             }

@@ -228,7 +228,7 @@ impl Builder {
         Builder(text)
     }
 
-    /// Adds a string.
+    /// Adds a string. As everywhere here the name is one of ours, in which nothing has to be escaped.
     pub fn text(mut self, name: &str, value: &str) -> Self {
         self.name(name);
         quote(&mut self.0, value);
@@ -239,6 +239,15 @@ impl Builder {
     pub fn raw(mut self, name: &str, value: &str) -> Self {
         self.name(name);
         self.0.push_str(value);
+        self
+    }
+
+    /// Adds a member as somebody else named it.
+    pub fn others(mut self, name: &str, value: Raw<'_>) -> Self {
+        self.comma();
+        quote(&mut self.0, name);
+        self.0.push(':');
+        self.0.push_str(value.get());
         self
     }
 
@@ -257,11 +266,17 @@ impl Builder {
     }
 
     fn name(&mut self, name: &str) {
+        debug_assert!(find_escaped(name).is_none(), "nothing has to be escaped in {name}");
+        self.comma();
+        self.0.push('"');
+        self.0.push_str(name);
+        self.0.push_str("\":");
+    }
+
+    fn comma(&mut self) {
         if self.0.len() > 1 {
             self.0.push(',');
         }
-        quote(&mut self.0, name);
-        self.0.push(':');
     }
 }
 

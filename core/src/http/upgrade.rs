@@ -6,6 +6,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
+use smol_str::SmolStr;
 
 use super::{Request, Response};
 
@@ -20,7 +21,7 @@ const VERSION: &str = "13";
 pub struct Upgrade {
     /// The subprotocols that the client offers, the one it likes best first.
     pub protocols: Vec<String>,
-    key: String,
+    key: SmolStr,
 }
 
 /// Checks that a request opens a WebSocket; gives the answer that refuses it if it does not.
@@ -43,7 +44,7 @@ pub fn upgrade(request: &Request) -> Result<Upgrade, Response> {
         return Err(malformed("a request that opens a WebSocket has no body\n"));
     }
     let key = match sole(request, "sec-websocket-key") {
-        Some(key) if STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16) => key.to_owned(),
+        Some(key) if STANDARD.decode_slice(key, &mut [0; 18]) == Ok(16) => key.into(),
         _ => return Err(malformed("Sec-WebSocket-Key must be the base64 of 16 bytes, once\n")),
     };
     let protocols: Vec<String> = request.list("sec-websocket-protocol").map(str::to_owned).collect();

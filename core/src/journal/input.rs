@@ -132,7 +132,7 @@ pub(super) fn read(from: &mut Reader<'_>, tag: u64) -> Result<(Duration, Input<'
         CLOSED_BY_REMOTE => Input::Closed { conn, reason: CloseReason::Remote(from.small()?) },
         CLOSED_EOF => Input::Closed { conn, reason: CloseReason::Eof },
         CLOSED_BY_US => Input::Closed { conn, reason: CloseReason::Local },
-        _ => Input::Closed { conn, reason: CloseReason::Error(from.text()?.to_owned()) },
+        _ => Input::Closed { conn, reason: CloseReason::Error(from.text()?.to_owned().into()) },
     };
     Ok((after, input))
 }

@@ -394,7 +394,7 @@ fn an_input() -> impl Strategy<Value = Input<'static, ServerCommand>> {
             16 => Input::Sent { conn, messages: n.into(), len: usize::from(n) * 7 },
             _ => Input::Closed {
                 conn,
-                reason: [CloseReason::Remote(n), CloseReason::Eof, CloseReason::Local, CloseReason::Error(text)]
+                reason: [CloseReason::Remote(n), CloseReason::Eof, CloseReason::Local, CloseReason::Error(text.into())]
                     [usize::from(n % 4)]
                 .clone(),
             },

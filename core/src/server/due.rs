@@ -60,19 +60,19 @@ impl Timer {
 
 /// When each is due.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Due([Option<Instant>; Timer::ALL.len()]);
+pub(super) struct Due {
+    at: [Option<Instant>; Timer::ALL.len()],
+    /// When the server looks at the connection.
+    look: Option<Instant>,
+}
 
 impl Due {
-    fn set(&mut self, timer: Timer, at: Instant) {
-        self.0[timer as usize] = Some(at);
-    }
-
     pub(super) fn clear(&mut self, timer: Timer) {
-        self.0[timer as usize] = None;
+        self.at[timer as usize] = None;
     }
 
     pub(super) fn first(&self) -> Option<(Instant, Timer)> {
-        let set = self.0.iter().zip(Timer::ALL).filter_map(|(at, timer)| at.map(|at| (at, timer)));
+        let set = self.at.iter().zip(Timer::ALL).filter_map(|(at, timer)| at.map(|at| (at, timer)));
         set.min_by_key(|(at, _)| *at)
     }
 
@@ -84,7 +84,7 @@ impl Due {
     }
 
     pub(super) fn put_off(&mut self, by: Duration) {
-        for at in self.0.iter_mut().flatten() {
+        for at in self.at.iter_mut().chain([&mut self.look]).flatten() {
             *at += by;
         }
     }
@@ -94,14 +94,26 @@ impl Server {
     /// Sets a deadline of a connection, in place of the one that it had.
     pub(super) fn set_timer(&mut self, conn: ConnId, timer: Timer, at: Instant) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
-        state.due.set(timer, at);
-        self.wakes.set_earlier(Wake::Conn(conn), at);
+        state.due.at[timer as usize] = Some(at);
+        if state.due.look.is_none_or(|look| at < look) {
+            state.due.look = Some(at);
+            self.wakes.set(Wake::Conn(conn), at);
+        }
     }
 
     /// Forgets one. That the server may look at the connection for it does no harm.
     pub(super) fn clear_timer(&mut self, conn: ConnId, timer: Timer) {
         if let Some(state) = self.conns.get_mut(&conn) {
             state.due.clear(timer);
+        }
+    }
+
+    /// The server has looked at a connection and done what was due: it does so again when the next is.
+    pub(super) fn looked_at(&mut self, conn: ConnId) {
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        state.due.look = state.due.first().map(|(at, _)| at);
+        if let Some(at) = state.due.look {
+            self.wakes.set(Wake::Conn(conn), at);
         }
     }
 

@@ -256,7 +256,7 @@ impl Server {
             }
             Output::Close { conn, code, reason } if conn.is_session() => {
                 self.end_session(conn, Some((code, reason.clone())));
-                self.forget(conn, Departure::Gone, reason);
+                self.forget(conn, Departure::Gone, reason.into());
             }
             Output::Drop { conn } if conn.is_session() => self.end_session(conn, None),
             output => self.outputs.push_back(output),

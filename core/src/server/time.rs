@@ -44,9 +44,7 @@ impl Server {
                 Timer::Close => self.drop_conn(conn, Departure::Gone, "did not close in time"),
             }
         }
-        if let Some((at, _)) = self.conns.get(&conn).and_then(|state| state.due.first()) {
-            self.wakes.set_earlier(Wake::Conn(conn), at);
-        }
+        self.looked_at(conn);
     }
 
     /// After a pause (SIGSTOP, suspend, an overloaded machine) everybody looks silent, but it was us who did not listen:

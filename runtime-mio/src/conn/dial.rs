@@ -114,17 +114,3 @@ impl Shake {
         }
     }
 }
-
-/// A clause for a person.
-pub(crate) fn clause(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused".into(),
-        io::ErrorKind::ConnectionReset => "connection reset by the remote".into(),
-        io::ErrorKind::ConnectionAborted => "connection aborted".into(),
-        io::ErrorKind::BrokenPipe => "the remote reads no more".into(),
-        io::ErrorKind::TimedOut => "the remote did not answer in time".into(),
-        io::ErrorKind::HostUnreachable => "host unreachable".into(),
-        io::ErrorKind::NetworkUnreachable => "network unreachable".into(),
-        _ => error.to_string(),
-    }
-}

@@ -7,13 +7,13 @@ use std::mem;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use enishi_core::machine::{ConnHasher, ConnId, Deadline, DialId, FileOp, Input};
+use enishi_core::machine::{ConnHasher, ConnId, Deadline, DialId, FileOp, Input, failure};
 use mio::event::Event as Readiness;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::Sockets;
-use crate::conn::dial::{self, Dial, Host, Resolved, Shake, clause};
+use crate::conn::dial::{self, Dial, Host, Resolved, Shake};
 use crate::conn::{Conn, Joined, Over};
 use crate::files::{Files, Job};
 use crate::inbox::{Handle, Inbox};
@@ -341,7 +341,7 @@ impl<C> Io<C> {
                     self.dials.insert(dial, attempt);
                     return;
                 }
-                Err(failure) => error = clause(&failure),
+                Err(refused) => error = failure(&refused).into_owned(),
             }
         }
         self.backlog.push_back(Input::DialFailed { dial, error });

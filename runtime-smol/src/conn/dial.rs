@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use enishi_core::http::get;
 use enishi_core::http::handshake::{Answer, Handshake, Place};
-use enishi_core::machine::DialId;
+use enishi_core::machine::{DialId, failure};
 use smol::channel::Sender;
 use smol::future::{or, poll_fn};
 use smol::{Async, Timer};
 use tungstenite::handshake::client::generate_key;
 
-use super::{Wire, clause};
+use super::Wire;
 use crate::driver::Event;
 
 /// How long a dial may take, name and handshake included.
@@ -76,7 +76,7 @@ async fn ask(url: &str) -> Result<String, String> {
 
 async fn write(wire: &mut Wire, mut bytes: &[u8]) -> Result<(), String> {
     while !bytes.is_empty() {
-        let written = poll_fn(|cx| wire.poll_write(cx, bytes)).await.map_err(|error| clause(&error))?;
+        let written = poll_fn(|cx| wire.poll_write(cx, bytes)).await.map_err(|error| failure(&error).into_owned())?;
         bytes = &bytes[written..];
     }
     Ok(())
@@ -85,7 +85,7 @@ async fn write(wire: &mut Wire, mut bytes: &[u8]) -> Result<(), String> {
 /// Reads what is there to the end of `bytes`. `false`: the stream has ended.
 async fn read(wire: &mut Wire, bytes: &mut Vec<u8>) -> Result<bool, String> {
     let mut chunk = vec![0; CHUNK_BYTES];
-    let read = poll_fn(|cx| wire.poll_read(cx, &mut chunk)).await.map_err(|error| clause(&error))?;
+    let read = poll_fn(|cx| wire.poll_read(cx, &mut chunk)).await.map_err(|error| failure(&error).into_owned())?;
     bytes.extend_from_slice(&chunk[..read]);
     Ok(read > 0)
 }
@@ -117,7 +117,7 @@ async fn connect(addresses: &[SocketAddr]) -> Option<Result<Wire, String>> {
         };
         match or(Async::<TcpStream>::connect(*address), late).await {
             Ok(tcp) => return Some(Ok(Wire::new(tcp))),
-            Err(failure) => error = Some(Err(clause(&failure))),
+            Err(refused) => error = Some(Err(failure(&refused).into_owned())),
         }
     }
     error

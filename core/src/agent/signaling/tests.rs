@@ -277,7 +277,7 @@ fn steps() -> impl Strategy<Value = Step> {
         Just(CloseReason::Remote(1008)),
         Just(CloseReason::Eof),
         Just(CloseReason::Local),
-        Just(CloseReason::Error("broken pipe".to_owned())),
+        Just(CloseReason::Error("broken pipe".into())),
     ];
     let answer = prop_oneof![3 => Just("x1:60:60:websocket,xhr-polling".to_owned()), 1 => any::<String>()];
     let command = prop_oneof![

@@ -268,7 +268,7 @@ fn rewrite(
         (Some(from), _) => {
             let others = data.members().filter(|(name, _)| !go::same_name(name, "from_id"));
             let first = Builder::new().text("from_id", from.as_str());
-            let inner = others.fold(first, |inner, (name, value)| inner.raw(name, value.get()));
+            let inner = others.fold(first, |inner, (name, value)| inner.others(name, value));
             outer.raw("data", &inner.finish())
         }
     }
