@@ -47,6 +47,8 @@ pub(crate) struct Conn {
     pub(crate) queued: bool,
     /// Whether it stands in the list of those to flush.
     pub(crate) dirty: bool,
+    /// Whether the poll tells when the kernel takes more: from the first time on that it did not take all.
+    pub(crate) room_watched: bool,
 }
 
 enum Phase {
@@ -96,6 +98,8 @@ impl Conn {
         let request = shake.request.clone();
         let mut conn = Conn::new(socket, Phase::Shaking { dial, shake: Box::new(shake), connected: false });
         conn.out.push(request.into());
+        // That it may be written to is how one learns that it is connected.
+        conn.room_watched = true;
         conn
     }
 
@@ -113,6 +117,7 @@ impl Conn {
             lingers: false,
             queued: false,
             dirty: false,
+            room_watched: false,
         }
     }
 
@@ -125,6 +130,11 @@ impl Conn {
     /// Whether it is an open WebSocket with nothing to send: then a flush would do nothing.
     pub(crate) fn is_quiet(&self) -> bool {
         matches!(self.phase, Phase::Ws(_)) && self.out.is_empty()
+    }
+
+    /// Whether something is left that the kernel did not take.
+    pub(crate) fn waits_for_room(&self) -> bool {
+        !self.out.is_empty()
     }
 
     /// Whether a turn of reading would do anything.

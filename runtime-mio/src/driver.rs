@@ -197,8 +197,8 @@ fn accept<M: Machine>(
     for _ in 0..READS {
         match io.listeners[index].socket.accept() {
             Ok((socket, remote)) => {
-                let _ = socket.set_nodelay(true);
-                if let Some(conn) = io.adopt(socket, Conn::accepted) {
+                debug_assert!(socket.nodelay().unwrap_or(true), "the listener's setting is inherited");
+                if let Some(conn) = io.adopt(Conn::accepted(socket)) {
                     let listener = ListenerId(index as u16);
                     step(machine, io, Input::Accepted { conn, listener, remote }, notice)?;
                 }

@@ -11,6 +11,7 @@ use enishi_core::machine::{ConnHasher, ConnId, Deadline, DialId, FileOp, Input, 
 use mio::event::Event as Readiness;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use socket2::SockRef;
 
 use crate::Sockets;
 use crate::conn::dial::{self, Dial, Host, Resolved, Shake};
@@ -24,6 +25,9 @@ const LINGER: Duration = Duration::from_secs(5);
 
 /// How long a dial may take, name and handshake included.
 const DIAL: Duration = Duration::from_secs(10);
+
+/// What is to know of a connection that may have to wait for room.
+const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 /// How long accepting pauses after it failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -91,6 +95,8 @@ impl<C> Io<C> {
         let mut listeners = Vec::with_capacity(sockets.listeners.len());
         for (index, socket) in sockets.listeners.into_iter().enumerate() {
             socket.set_nonblocking(true)?;
+            // What is accepted inherits it, so that it need not be set for each connection.
+            let _ = SockRef::from(&socket).set_tcp_nodelay(true);
             let mut socket = TcpListener::from_std(socket);
             registry.register(&mut socket, Source::Listener(index).token(), Interest::READABLE)?;
             listeners.push(Listener { socket, queued: false, paused: false });
@@ -198,12 +204,13 @@ impl<C> Io<C> {
     }
 
     /// Registers a new connection. `None`: the system has no room for it.
-    pub(super) fn adopt(&mut self, mut socket: TcpStream, make: impl FnOnce(TcpStream) -> Conn) -> Option<ConnId> {
+    pub(super) fn adopt(&mut self, mut conn: Conn) -> Option<ConnId> {
         let id = ConnId(self.last_conn + 1);
-        let both = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut socket, Source::Conn(id).token(), both).ok()?;
+        // One that was accepted is writable, and who is told of that for each has a turn more with each.
+        let interest = if conn.room_watched { BOTH } else { Interest::READABLE };
+        self.poll.registry().register(&mut conn.socket, Source::Conn(id).token(), interest).ok()?;
         self.last_conn = id.0;
-        self.conns.insert(id, Box::new(make(socket)));
+        self.conns.insert(id, Box::new(conn));
         Some(id)
     }
 
@@ -225,6 +232,10 @@ impl<C> Io<C> {
             let Some(conn) = self.conns.get_mut(&id) else { continue };
             conn.dirty = false;
             conn.flush(&mut self.joined);
+            if conn.waits_for_room() && !mem::replace(&mut conn.room_watched, true) {
+                // It was registered before, so only memory could fail it; then the next deadline ends the connection.
+                let _ = self.poll.registry().reregister(&mut conn.socket, Source::Conn(id).token(), BOTH);
+            }
             if conn.has_sent() {
                 self.credited.push(id);
             }
@@ -356,7 +367,7 @@ impl<C> Io<C> {
     fn connect(&mut self, dial: DialId, address: SocketAddr, shake: Shake) -> io::Result<ConnId> {
         let socket = TcpStream::connect(address)?;
         let _ = socket.set_nodelay(true);
-        let made = self.adopt(socket, |socket| Conn::dialled(socket, dial, shake));
+        let made = self.adopt(Conn::dialled(socket, dial, shake));
         made.ok_or_else(|| io::Error::other("the system has no room for another connection"))
     }
 }
