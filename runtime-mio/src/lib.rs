@@ -11,6 +11,7 @@
 mod conn;
 mod driver;
 mod files;
+mod heap;
 mod inbox;
 mod udp;
 

@@ -89,7 +89,7 @@ pub(crate) async fn run<M: Machine>(
             Woken::Due
         } else {
             let deadline = machine.poll_timeout().map(|deadline| deadline.at);
-            let at = [deadline, io.next_linger()].into_iter().flatten().min();
+            let at = [deadline, io.next_timeout()].into_iter().flatten().min();
             wait(&mut alarm, at, &io.rings, events, commands).await
         };
         flow = turn(machine, io, woken, events, commands, &mut scratch, &mut notice);
@@ -134,6 +134,7 @@ fn turn<M: Machine>(
     if machine.poll_timeout().is_some_and(|deadline| deadline.at <= now) {
         step(machine, io, Input::Timeout, notice)?;
     }
+    io.tidy(now);
     while let Some((conn, reason)) = io.expire(now) {
         step(machine, io, Input::Closed { conn, reason }, notice)?;
     }

@@ -19,6 +19,7 @@ mod bell;
 mod conn;
 mod driver;
 mod files;
+mod heap;
 mod inbox;
 mod udp;
 

@@ -7,6 +7,7 @@ use std::mem;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use enishi_core::crowd::Crowd;
 use enishi_core::machine::{ConnHasher, ConnId, Deadline, DialId, FileOp, Input, failure};
 use mio::event::Event as Readiness;
 use mio::net::{TcpListener, TcpStream};
@@ -17,6 +18,7 @@ use crate::Sockets;
 use crate::conn::dial::{self, Dial, Host, Resolved, Shake};
 use crate::conn::{Conn, Joined, Over};
 use crate::files::{Files, Job};
+use crate::heap;
 use crate::inbox::{Handle, Inbox};
 use crate::udp::Port;
 
@@ -61,6 +63,7 @@ pub(crate) struct Io<C> {
     pub(super) backlog: VecDeque<Input<'static, C>>,
     deadlines: BTreeSet<(Instant, Due)>,
     joined: Joined,
+    crowd: Crowd,
 }
 
 pub(super) struct Listener {
@@ -121,6 +124,7 @@ impl<C> Io<C> {
             backlog: VecDeque::new(),
             deadlines: BTreeSet::new(),
             joined: Joined::new(),
+            crowd: Crowd::default(),
         };
         Ok((io, handle))
     }
@@ -129,7 +133,7 @@ impl<C> Io<C> {
     pub(super) fn wait(&mut self, events: &mut Events, deadline: Option<Deadline>) -> io::Result<()> {
         let left_over = !(self.ready.is_empty() && self.dirty.is_empty() && self.backlog.is_empty());
         let own = self.deadlines.first().map(|(at, _)| *at);
-        let next = [deadline.map(|deadline| deadline.at), own].into_iter().flatten().min();
+        let next = [deadline.map(|deadline| deadline.at), own, self.crowd.next_timeout()].into_iter().flatten().min();
         let timeout = match next {
             _ if left_over => Some(Duration::ZERO),
             Some(at) => Some(at.saturating_duration_since(Instant::now())),
@@ -211,6 +215,7 @@ impl<C> Io<C> {
         self.poll.registry().register(&mut conn.socket, Source::Conn(id).token(), interest).ok()?;
         self.last_conn = id.0;
         self.conns.insert(id, Box::new(conn));
+        self.crowd.count(self.conns.len(), Instant::now);
         Some(id)
     }
 
@@ -263,6 +268,7 @@ impl<C> Io<C> {
         if self.conns.is_empty() && self.conns.capacity() > MANY {
             self.conns.shrink_to_fit();
         }
+        self.crowd.count(self.conns.len(), Instant::now);
         found
     }
 
@@ -280,6 +286,9 @@ impl<C> Io<C> {
 
     /// Sees to the driver's own deadlines.
     pub(super) fn expire(&mut self, now: Instant) {
+        if self.crowd.has_left(self.conns.len(), now) {
+            heap::trim();
+        }
         while let Some((at, due)) = self.deadlines.first().copied()
             && at <= now
         {

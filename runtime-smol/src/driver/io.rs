@@ -8,6 +8,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use enishi_core::crowd::Crowd;
 use enishi_core::machine::{CloseReason, ConnHasher, ConnId, ListenerId};
 use smol::channel::{Receiver, Sender};
 use smol::{Async, LocalExecutor, Timer};
@@ -15,6 +16,7 @@ use smol::{Async, LocalExecutor, Timer};
 use crate::bell::Bell;
 use crate::conn::{Conn, Spare, Wire};
 use crate::files::Files;
+use crate::heap;
 use crate::udp::Udp;
 
 use super::Event;
@@ -48,6 +50,7 @@ pub(crate) struct Io<'a> {
     lingering: VecDeque<(Instant, ConnId)>,
     /// Lent to connections that write.
     spare: Spare,
+    crowd: Crowd,
     pub(super) udp: Vec<Udp>,
     pub(super) files: Files,
 }
@@ -68,6 +71,7 @@ impl<'a> Io<'a> {
             dirty: Vec::with_capacity(ROOM),
             lingering: VecDeque::new(),
             spare: Spare::new(),
+            crowd: Crowd::default(),
             udp: Vec::new(),
         }
     }
@@ -99,6 +103,7 @@ impl<'a> Io<'a> {
         self.last_conn += 1;
         let id = ConnId(self.last_conn);
         self.conns.insert(id, Box::new(make(Bell::new(id, self.bells.clone()))));
+        self.crowd.count(self.conns.len(), Instant::now);
         id
     }
 
@@ -119,6 +124,7 @@ impl<'a> Io<'a> {
             // Nobody is left to ring, and the last piece of the queue lies above what all of them had.
             (self.bells, self.rings) = smol::channel::unbounded();
         }
+        self.crowd.count(self.conns.len(), Instant::now);
     }
 
     /// Whether there is something to do without waiting.
@@ -157,8 +163,20 @@ impl<'a> Io<'a> {
         over
     }
 
+    /// When the driver itself has something to do.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.next_linger().into_iter().chain(self.crowd.next_timeout()).min()
+    }
+
+    /// Gives memory back when it is time.
+    pub(super) fn tidy(&mut self, now: Instant) {
+        if self.crowd.has_left(self.conns.len(), now) {
+            heap::trim();
+        }
+    }
+
     /// When the next connection has had the time to end by itself.
-    pub(super) fn next_linger(&self) -> Option<Instant> {
+    fn next_linger(&self) -> Option<Instant> {
         self.lingering.front().map(|&(at, _)| at)
     }
 

@@ -13,6 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("deadlines", &[]),
     ("burst", &[]),
+    ("crowd", &[]),
     ("frames", &["machine"]),
     ("ids", &[]),
     ("limits", &[]),
