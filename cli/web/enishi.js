@@ -574,7 +574,10 @@ export class Peer extends Emitter {
     if (this.state === 'closed') return;
     if (type === 'offer') return this.#takeOffer(message.sdp);
     const pc = this.#pc;
-    if (type === 'answer' && pc?.signalingState === 'have-local-offer') {
+    if (type === 'answer' && this.#isOther(message.sdp)) {
+      // They began anew, or what we took for their answer was to an offer before ours: what stands leads to nobody.
+      this.#anew(true);
+    } else if (type === 'answer' && pc?.signalingState === 'have-local-offer') {
       this.#timers.clear('again');
       if (await this.#apply(pc, { type, sdp: message.sdp })) await this.#takeEarly(pc);
     } else if (type === 'candidate') {
@@ -587,11 +590,7 @@ export class Peer extends Emitter {
 
   async #takeOffer(sdp) {
     // The program behind this id was started anew, or its connection was given up here.
-    const other = this.#pc?.remoteDescription && fingerprint(this.#pc.remoteDescription.sdp) !== fingerprint(sdp);
-    if (other || !this.#pc) {
-      this.#ours = false;
-      this.begin();
-    }
+    if (!this.#pc || this.#isOther(sdp)) this.#anew(false);
     const pc = this.#pc;
     const collision = this.#makingOffer || pc.signalingState !== 'stable';
     this.#ignoring = collision && !this.polite;
@@ -606,6 +605,20 @@ export class Peer extends Emitter {
     await this.#takeEarly(pc);
     await pc.setLocalDescription();
     if (pc === this.#pc) this.#say('answer');
+  }
+
+  /** Whether a description is of another connection than the one we know: signals keep their order, so that it is a later one. */
+  #isOther(sdp) {
+    const known = this.#pc?.remoteDescription;
+    return known && fingerprint(known.sdp) !== fingerprint(sdp);
+  }
+
+  /** Begins again because of a signal. Nothing hangs, and those behind it keep their turn. */
+  #anew(ours) {
+    const work = this.#work;
+    this.#ours = ours;
+    this.begin();
+    this.#work = work;
   }
 
   /** Whether the connection took a remote description, and is still ours. */
@@ -633,15 +646,13 @@ export class Peer extends Emitter {
     for (const candidate of this.#early.splice(0)) await this.#takeCandidate(pc, candidate);
   }
 
-  /** The remote's offer has sections for sound and picture: what we send goes there, and what we prepared is dropped. */
+  /**
+   * The remote's offer has sections for sound and picture: what we send goes there. What an offer of ours that gave way
+   * had prepared is offered again: Chromium asks for negotiation for ever if a transceiver without a section is stopped.
+   */
   #adoptSlots(pc) {
     for (const kind of ['audio', 'video']) {
-      const all = pc.getTransceivers().filter(one => one.receiver.track.kind === kind && one.direction !== 'stopped');
-      for (const orphan of all.filter(one => one.mid === null)) {
-        if (this.#slots[kind]?.transceiver === orphan) this.#slots[kind] = null;
-        orphan.stop();
-      }
-      const found = all.find(one => one.mid !== null);
+      const found = pc.getTransceivers().find(one => one.receiver.track.kind === kind && one.mid !== null && one.direction !== 'stopped');
       if (this.#slots[kind] || !found || !this.client.media) continue;
       found.direction = 'sendrecv';
       this.#fill(kind, found, false);

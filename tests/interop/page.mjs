@@ -455,6 +455,64 @@ const scenarios = {
     clean(/WebSocket connection|ERR_/);
   },
 
+  async both_retry() {
+    await launch();
+    // A line to the server on which signals can be held, in their order.
+    const line = () => {
+      const { send } = WebSocket.prototype;
+      Object.assign(window, { held: null, offers: 0 });
+      WebSocket.prototype.send = function (text) {
+        if (text.startsWith('{"type":"offer"')) offers++;
+        if (held && !text.startsWith('{"type":"data"')) held.push(() => send.call(this, text));
+        else send.call(this, text);
+      };
+    };
+    const [ann, ben] = [await arrive('Ann', { before: line }), await arrive('Ben', { before: line })];
+    for (const [one, other] of [[ann, ben], [ben, ann]]) {
+      await connected(one, other.name);
+      await one.page.evaluate(() => ([window.peer] = enishi.room.peers));
+    }
+    const both = action => Promise.all([ann, ben].map(({ page }) => page.evaluate(action)));
+    const fail = async () => {
+      await both(() => {
+        peer.connection.close();
+        peer.connection.dispatchEvent(new Event('connectionstatechange'));
+      });
+      for (const [one, other] of [[ann, ben], [ben, ann]]) await until(`${one.name} is offered to try again`, () => tile(one, other.name).locator('.tile-retry').isVisible());
+    };
+    const retry = () => both(() => document.querySelector('.tile:not([data-self]) .tile-retry').click());
+    const again = async mark => {
+      for (const [one, other] of [[ann, ben], [ben, ann]]) await connected(one, other.name);
+      await chat(ann, ben, mark);
+      for (const [one, other] of [[ann, ben], [ben, ann]]) await moves(one, other.name);
+      const offers = await both(() => offers);
+      check(Math.max(...offers) < 12, `negotiation comes to its end, not ${offers} offers`);
+      clean();
+    };
+
+    check(await ann.page.evaluate(() => peer.polite), 'Ann gives way');
+    await fail();
+    await retry();
+    await again('offers that crossed');
+
+    // What Ben said before the call failed arrives after both have begun anew.
+    await ben.page.evaluate(() => {
+      held = [];
+      peer.connection.restartIce();
+    });
+    await until('Ben has offered on the old connection', () => ben.page.evaluate(() => held.length > 0));
+    await fail();
+    await ben.page.evaluate(() => (window.before = offers));
+    await retry();
+    await until('both have offered anew', async () => (await ben.page.evaluate(() => offers > before)) && ann.page.evaluate(() => peer.connection.signalingState === 'have-local-offer'));
+    await ben.page.evaluate(() => {
+      const line = held;
+      held = null;
+      line.forEach(send => send());
+    });
+    await again('an offer that came late');
+  },
+
   async permission_denied() {
     await launch({ devices: false, more: ['--use-fake-device-for-media-stream'] });
     const ann = await visit('Ann', { permissions: [] });

@@ -53,6 +53,11 @@ fn a_page_that_was_offline_comes_back() {
 }
 
 #[test]
+fn both_can_press_retry_at_once() {
+    play("both_retry");
+}
+
+#[test]
 fn without_permission_one_can_still_take_part() {
     play("permission_denied");
 }
