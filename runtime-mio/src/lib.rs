@@ -12,7 +12,7 @@ mod conn;
 mod driver;
 mod files;
 mod inbox;
-mod udp;
+pub mod udp;
 
 use std::fmt;
 use std::io;

@@ -8,10 +8,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
+use bytes::BytesMut;
 use enishi_core::peer::{ChannelKey, ChannelSpec, Crypto, Peer, PeerConfig, PeerEffect, PeerState, SendError};
 use enishi_core::signal::{Payload, Signal};
 
-use super::link::{Link, Path, Way};
+use super::link::{Arrival, Link, Path, Way};
 use super::pairs::Ledger;
 use super::process::{Look, Pid};
 use super::progress::Progress;
@@ -68,8 +69,11 @@ struct Pair {
 struct Bench {
     link: Link,
     pairs: Vec<Pair>,
-    message: Vec<u8>,
+    /// What is sent, but for its number.
+    message: BytesMut,
     received: u64,
+    /// What arrives.
+    buffer: Vec<u8>,
     effects: Vec<PeerEffect>,
     /// What comes of effects, until it is carried out.
     signals: VecDeque<(usize, usize, Signal)>,
@@ -137,8 +141,9 @@ impl Bench {
         let link = Link::new(plan.path.clone(), plan.connections).map_err(|error| anyhow!(error))?;
         let mut bench = Bench {
             pairs: Vec::new(),
-            message: vec![0x5a; plan.bytes.max(NUMBER_BYTES)],
+            message: BytesMut::from_iter(std::iter::repeat_n(0x5a, plan.bytes.max(NUMBER_BYTES))),
             received: 0,
+            buffer: Vec::new(),
             effects: Vec::new(),
             signals: VecDeque::new(),
             link,
@@ -191,11 +196,15 @@ impl Bench {
     /// Carries everything that has arrived, wakes who is due, and lets senders send. If nothing happened, time goes on.
     fn turn(&mut self, sending: bool) -> Result<(), Failure> {
         let mut moved = false;
-        while let Some((way, from, bytes)) = self.link.receive() {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        while let Some(Arrival { to, from, len, each }) = self.link.receive(&mut buffer) {
             moved = true;
-            let local = self.link.address(way);
-            self.act(way, |peer, now, out| peer.receive_datagram(now, local, from, &bytes, out))?;
+            let local = self.link.address(to);
+            for bytes in buffer[..len].chunks(each.max(1)) {
+                self.act(to, |peer, now, out| peer.receive_datagram(now, local, from, bytes, out))?;
+            }
         }
+        self.buffer = buffer;
         while let Some((pair, side, signal)) = self.signals.pop_front() {
             moved = true;
             self.act(Way { pair, side }, |peer, now, out| peer.receive_signal(now, signal, out))?;
@@ -215,6 +224,7 @@ impl Bench {
                 moved |= self.fill(pair)?;
             }
         }
+        self.link.flush();
         if !moved {
             self.link.idle(next);
         }
@@ -230,9 +240,13 @@ impl Bench {
             }
             let number = self.pairs[pair].sent;
             self.message[..NUMBER_BYTES].copy_from_slice(&number.to_be_bytes());
-            let payload = Payload::Binary(self.message.clone().into());
+            let payload = Payload::Binary(self.message.split().freeze());
             let mut result = Ok(());
             self.act(Way { pair, side: 0 }, |peer, now, out| result = peer.send(now, channel, &payload, out))?;
+            // Nobody has kept it: no copy.
+            if let Payload::Binary(bytes) = payload {
+                self.message = bytes.into();
+            }
             match result {
                 Ok(()) => {
                     self.pairs[pair].sent += 1;
