@@ -26,7 +26,7 @@ use anyhow::Context;
 use enishi_core::agent::{self, Agent, AgentCommand, AgentConfig, AgentNotice, MediaConfig, RecordSpec};
 use enishi_core::dialect::{Dialect, Rooms};
 use enishi_core::media::{Container, Pattern, SourceSpec};
-use enishi_core::peer::{ChannelSpec, Crypto, PeerState};
+use enishi_core::peer::{ChannelSpec, PeerState};
 use enishi_core::signal::Name;
 use enishi_core::turn::{Credentials, TurnUri};
 
@@ -416,7 +416,7 @@ fn configure(args: &PeerArgs, udp: &[UdpSocket]) -> Result<(AgentConfig, Vec<Str
         turn,
         relay_only: args.path.ice_policy == IcePolicy::Relay,
         channel_buffer_bytes: args.channel_buffer,
-        crypto: Crypto::default(),
+        crypto: crate::dtls::crypto(),
         greet: args.greet || args.demo == Some(Show::Datachannel),
         chatter: args.chatter,
         media,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use bytes::BytesMut;
-use enishi_core::peer::{ChannelKey, ChannelSpec, Crypto, Peer, PeerConfig, PeerEffect, PeerState, SendError};
+use enishi_core::peer::{ChannelKey, ChannelSpec, Peer, PeerConfig, PeerEffect, PeerState, SendError};
 use enishi_core::signal::{Payload, Signal};
 
 use super::link::{Arrival, Link, Path, Way};
@@ -157,7 +157,7 @@ impl Bench {
                         polite: side == 1,
                         hosts: vec![bench.link.address(Way { pair: index, side })],
                         channel_buffer_bytes: plan.buffer,
-                        crypto: Crypto::default(),
+                        crypto: crate::dtls::crypto(),
                         estimate_bandwidth: false,
                     },
                 ),
