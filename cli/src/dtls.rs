@@ -1,8 +1,8 @@
-//! DTLS as str0m has it, which lets one packet of SCTP pass at a time.
+//! DTLS as str0m has it, but one packet of SCTP passes at a time.
 //!
-//! str0m asks SCTP for more before each datagram that it hands out, and in sctp-proto 0.10.8 that is a walk over everything
-//! in flight: the packets of one long message cost as much as the square of their number. But a packet that DTLS does not
-//! take yet is kept by str0m, and tried again before SCTP is asked. So SCTP is asked once for all of them.
+//! Before each datagram that it hands out, str0m asks SCTP for more, and in sctp-proto 0.10.8 that is a walk over all that is
+//! in flight: the datagrams of a burst cost as much as the square of their number. A packet that DTLS does not take now,
+//! however, str0m keeps, and offers it again before it asks SCTP. So SCTP is asked once for all of them.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use str0m::crypto::dtls::{
 };
 use str0m::crypto::{CryptoError, CryptoProvider, from_feature_flags};
 
-/// str0m's cryptography with DTLS that goes by turns.
+/// str0m's cryptography, with this DTLS.
 pub fn crypto() -> Crypto {
     let provider = CryptoProvider { dtls_provider: &ByTurns, ..from_feature_flags() };
     Crypto(Some(Arc::new(provider)))
@@ -44,7 +44,7 @@ impl DtlsProvider for ByTurns {
 #[derive(Debug)]
 struct Turns {
     inner: Box<dyn DtlsInstance>,
-    /// A record was just handed out: str0m has a datagram to send before it asks again.
+    /// The latest output was a datagram: str0m holds it, and will send it before it goes to sleep.
     leaving: bool,
 }
 
@@ -89,5 +89,49 @@ impl DtlsInstance for Turns {
 
     fn close(&mut self) -> Result<(), DtlsImplError> {
         self.inner.close()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_has_to_wait_until_the_one_before_has_left() {
+        let now = Instant::now();
+        let [mut client, mut server] = [true, false].map(|active| {
+            let certificate = ByTurns.generate_certificate().unwrap();
+            let mut end = ByTurns.new_dtls(&certificate, now, DtlsVersion::Dtls12, None).unwrap();
+            end.set_active(active);
+            end.handle_timeout(now).unwrap();
+            end
+        });
+        for _ in 0..10 {
+            carry(&mut client, &mut server);
+            carry(&mut server, &mut client);
+        }
+
+        let mut buffer = [0; 2048];
+        assert_eq!(client.send_application_data(b"one").unwrap(), 3);
+        let DtlsOutput::Packet(one) = client.poll_output(&mut buffer) else { panic!("nothing left") };
+        server.handle_packet(one).unwrap();
+        assert_eq!(client.send_application_data(b"two").unwrap(), 0);
+        assert!(matches!(client.poll_output(&mut buffer), DtlsOutput::Timeout(_)));
+        assert_eq!(client.send_application_data(b"two").unwrap(), 3);
+        carry(&mut client, &mut server);
+        assert_eq!(carry(&mut server, &mut client), [b"one", b"two"]);
+    }
+
+    /// All outputs of one end: datagrams go to the other, data is returned.
+    fn carry(from: &mut Box<dyn DtlsInstance>, to: &mut Box<dyn DtlsInstance>) -> Vec<Vec<u8>> {
+        let (mut buffer, mut data) = ([0; 2048], Vec::new());
+        loop {
+            match from.poll_output(&mut buffer) {
+                DtlsOutput::Packet(packet) => to.handle_packet(packet).unwrap(),
+                DtlsOutput::ApplicationData(bytes) => data.push(bytes.to_vec()),
+                DtlsOutput::Timeout(_) => return data,
+                _ => {}
+            }
+        }
     }
 }

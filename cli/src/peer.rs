@@ -33,6 +33,7 @@ use enishi_core::turn::{Credentials, TurnUri};
 use crate::args::{PeerArgs, Role, Show};
 use crate::commands;
 use crate::config;
+use crate::dtls;
 use crate::ending::{self, Terminal};
 use crate::failure::{DONE, FAILED, Failure, UNREACHABLE};
 use crate::log::LogFormat;
@@ -416,7 +417,7 @@ fn configure(args: &PeerArgs, udp: &[UdpSocket]) -> Result<(AgentConfig, Vec<Str
         turn,
         relay_only: args.path.ice_policy == IcePolicy::Relay,
         channel_buffer_bytes: args.channel_buffer,
-        crypto: crate::dtls::crypto(),
+        crypto: dtls::crypto(),
         greet: args.greet || args.demo == Some(Show::Datachannel),
         chatter: args.chatter,
         media,

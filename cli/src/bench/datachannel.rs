@@ -17,6 +17,7 @@ use super::pairs::Ledger;
 use super::process::{Look, Pid};
 use super::progress::Progress;
 use super::report::{Report, round};
+use crate::dtls;
 use crate::failure::Failure;
 
 /// For connecting, in the time of the path.
@@ -157,7 +158,7 @@ impl Bench {
                         polite: side == 1,
                         hosts: vec![bench.link.address(Way { pair: index, side })],
                         channel_buffer_bytes: plan.buffer,
-                        crypto: crate::dtls::crypto(),
+                        crypto: dtls::crypto(),
                         estimate_bandwidth: false,
                     },
                 ),
@@ -297,4 +298,23 @@ impl Bench {
 pub fn imagined(way: Way) -> SocketAddr {
     let [high, low] = (way.pair as u16).to_be_bytes();
     SocketAddr::from(([10, 1 + way.side as u8, high, low], 5000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_message_arrives_whatever_its_length_and_whatever_the_path_loses() {
+        let lossy = Path::Simulated { rtt: Duration::from_millis(20), loss: 0.02, megabits: Some(100.0) };
+        for path in [Path::Memory, Path::Loopback { through: Vec::new() }, lossy] {
+            for bytes in [NUMBER_BYTES, 1_200, 65_535, 262_144] {
+                let (buffer, window) = (1 << 20, Duration::from_millis(100));
+                let plan =
+                    Plan { path: path.clone(), bytes, connections: 2, buffer, warm_up: Some(Duration::ZERO), window };
+                let report = run(&plan, &Progress::new()).unwrap_or_else(|_| panic!("{plan:?}"));
+                assert!(!report.failed(), "{plan:?}: {}", report.text());
+            }
+        }
+    }
 }

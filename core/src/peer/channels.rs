@@ -290,11 +290,10 @@ fn room(round_trip: Option<Duration>, ceiling: usize) -> usize {
     short.max(in_flight(limits::CHANNEL_LONG_BYTES_PER_SECOND)).min(ceiling)
 }
 
-/// The same for messages of this length. Two of them fit if the ceiling allows: the end of one alone would wait for an
-/// acknowledgement that the remote delays. One that is longer than the room fits as soon as what is before it does: two
-/// would have the path, and sctp-proto, carry more than there is use for.
+/// The same for messages of this length. Two of them fit, however long, if the ceiling allows: the end of one alone would
+/// wait for an acknowledgement that the remote delays.
 fn room_for(len: usize, room: usize, ceiling: usize) -> usize {
-    room.max(len.saturating_add(len.min(room)).min(ceiling)).max(len)
+    room.max(len.saturating_mul(2).min(ceiling)).max(len)
 }
 
 fn to_config(spec: &ChannelSpec) -> ChannelConfig {
