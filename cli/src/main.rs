@@ -8,6 +8,7 @@ mod args;
 mod bench;
 mod commands;
 mod config;
+mod dtls;
 mod ending;
 mod failure;
 mod generate;

@@ -26,13 +26,14 @@ use anyhow::Context;
 use enishi_core::agent::{self, Agent, AgentCommand, AgentConfig, AgentNotice, MediaConfig, RecordSpec};
 use enishi_core::dialect::{Dialect, Rooms};
 use enishi_core::media::{Container, Pattern, SourceSpec};
-use enishi_core::peer::{ChannelSpec, Crypto, PeerState};
+use enishi_core::peer::{ChannelSpec, PeerState};
 use enishi_core::signal::Name;
 use enishi_core::turn::{Credentials, TurnUri};
 
 use crate::args::{PeerArgs, Role, Show};
 use crate::commands;
 use crate::config;
+use crate::dtls;
 use crate::ending::{self, Terminal};
 use crate::failure::{DONE, FAILED, Failure, UNREACHABLE};
 use crate::log::LogFormat;
@@ -416,7 +417,7 @@ fn configure(args: &PeerArgs, udp: &[UdpSocket]) -> Result<(AgentConfig, Vec<Str
         turn,
         relay_only: args.path.ice_policy == IcePolicy::Relay,
         channel_buffer_bytes: args.channel_buffer,
-        crypto: Crypto::default(),
+        crypto: dtls::crypto(),
         greet: args.greet || args.demo == Some(Show::Datachannel),
         chatter: args.chatter,
         media,

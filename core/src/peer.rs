@@ -89,8 +89,8 @@ pub struct PeerConfig {
     pub estimate_bandwidth: bool,
 }
 
-/// Where a connection's cryptography comes from: str0m's own, by default. Simulations bring one whose handshake is the
-/// same every time.
+/// Where a connection's cryptography comes from: str0m's own, by default. The program brings one with which a burst of
+/// datagrams costs less, simulations one whose handshake is the same every time.
 #[derive(Debug, Clone, Default)]
 pub struct Crypto(pub Option<Arc<CryptoProvider>>);
 

@@ -13,7 +13,7 @@ mod driver;
 mod files;
 mod heap;
 mod inbox;
-mod udp;
+pub mod udp;
 
 use std::fmt;
 use std::io;

@@ -1,5 +1,7 @@
 //! One UDP socket. It loses what the kernel does not take at once, as UDP does anyway.
 //!
+//! It is public for whoever wants datagrams to go as they go in this driver, without a machine: a bench.
+//!
 //! Datagrams of a burst cross the boundary to the kernel together where it can do that (on Linux by UDP GSO and GRO): a
 //! call costs more than the rest of a datagram's way.
 
@@ -12,7 +14,8 @@ use mio::{Interest, Registry, Token};
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 
 /// A bound socket and the address that the machine knows it by.
-pub(crate) struct Port {
+#[derive(Debug)]
+pub struct Port {
     socket: UdpSocket,
     offload: UdpSocketState,
     burst: Burst,
@@ -22,9 +25,17 @@ pub(crate) struct Port {
 }
 
 /// What a try to read came to.
-pub(crate) enum Received {
-    /// So many bytes of datagrams from one address, each of `each` bytes, but the last, which may be shorter.
-    Datagrams { len: usize, each: usize, remote: SocketAddr },
+#[derive(Debug)]
+pub enum Received {
+    /// Datagrams from one address, one after another.
+    Datagrams {
+        /// Bytes of all.
+        len: usize,
+        /// Bytes of each but the last, which may be shorter; at least 1.
+        each: usize,
+        /// From here.
+        remote: SocketAddr,
+    },
     /// An error that an earlier datagram caused, such as an ICMP "port unreachable": not the socket's end.
     Nothing,
     /// Empty until the next readiness.
@@ -32,7 +43,11 @@ pub(crate) enum Received {
 }
 
 impl Port {
-    pub(crate) fn new(socket: std::net::UdpSocket, registry: &Registry, token: Token) -> io::Result<Self> {
+    /// Makes the socket non-blocking and registers it for reading.
+    ///
+    /// # Errors
+    /// The operating system refuses the registration, or what is needed to send bursts.
+    pub fn new(socket: std::net::UdpSocket, registry: &Registry, token: Token) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let offload = UdpSocketState::new((&socket).into())?;
         let local = socket.local_addr()?;
@@ -41,8 +56,13 @@ impl Port {
         Ok(Port { socket, offload, burst: Burst::default(), local, queued: false })
     }
 
-    /// The buffer takes whatever the kernel gives if it has 64 KiB.
-    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Received {
+    /// The address that it is bound to.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Reads what there is of one burst. The buffer takes whatever the kernel gives if it has 64 KiB.
+    pub fn receive(&self, buffer: &mut [u8]) -> Received {
         let mut meta = [RecvMeta::default()];
         match self.offload.recv((&self.socket).into(), &mut [IoSliceMut::new(buffer)], &mut meta) {
             Ok(_) => Received::Datagrams { len: meta[0].len, each: meta[0].stride.max(1), remote: meta[0].addr },
@@ -52,7 +72,7 @@ impl Port {
     }
 
     /// Sends or drops, at the latest with [`Port::flush`]. What goes to one address in a row leaves in one call.
-    pub(crate) fn send(&mut self, remote: SocketAddr, bytes: &[u8]) {
+    pub fn send(&mut self, remote: SocketAddr, bytes: &[u8]) {
         if !self.burst.takes(remote, bytes.len(), self.offload.max_gso_segments()) {
             self.flush();
         }
@@ -60,7 +80,7 @@ impl Port {
     }
 
     /// Sends what waits. What the kernel does not take is lost, as UDP may be.
-    pub(crate) fn flush(&mut self) {
+    pub fn flush(&mut self) {
         let Some((destination, contents, segment_size)) = self.burst.get() else { return };
         let transmit = Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
         let _ = self.offload.try_send((&self.socket).into(), &transmit);

@@ -6,12 +6,13 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use enishi_core::ids::Secrets;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use enishi_runtime_mio::udp::{Port, Received};
+use mio::{Events, Poll, Token};
 
 use super::datachannel::imagined;
 
-/// The largest datagram.
-const DATAGRAM_BYTES: usize = 2048;
+/// What is read from a socket at once: many datagrams, where the kernel gives them together.
+const READ_BYTES: usize = 64 * 1024;
 
 /// A router drops what would wait longer than this.
 const QUEUE: Duration = Duration::from_millis(200);
@@ -61,6 +62,17 @@ pub struct Way {
     pub side: usize,
 }
 
+/// Datagrams that have arrived together, in the buffer that [`Link::receive`] was given.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    pub to: Way,
+    pub from: SocketAddr,
+    /// Bytes of all of them.
+    pub len: usize,
+    /// Bytes of each but the last, which may be shorter.
+    pub each: usize,
+}
+
 /// A path and what is on it.
 pub struct Link {
     path: Path,
@@ -74,11 +86,13 @@ pub struct Link {
     /// When each direction has sent what was given to it.
     free: [Instant; 2],
     dice: Secrets,
-    sockets: Vec<[UdpSocket; 2]>,
+    /// Of loopback: those of the first pair, of the second...
+    ports: Vec<[Port; 2]>,
+    /// Tells when one of them can be read.
+    poll: Poll,
     addresses: Vec<[SocketAddr; 2]>,
-    /// Whose socket is looked at next.
+    /// Whose port is read next.
     turn: usize,
-    scratch: Vec<u8>,
 }
 
 impl Link {
@@ -86,16 +100,16 @@ impl Link {
     /// No sockets can be had.
     pub fn new(path: Path, pairs: usize) -> io::Result<Self> {
         let now = Instant::now();
-        let mut sockets = Vec::new();
+        let (mut ports, poll) = (Vec::new(), Poll::new()?);
         if matches!(path, Path::Loopback { .. }) {
             for _ in 0..pairs {
-                sockets.push([bind()?, bind()?]);
+                ports.push([bind(&poll)?, bind(&poll)?]);
             }
         }
         let mut addresses = Vec::new();
         for pair in 0..pairs {
-            addresses.push(match sockets.get(pair) {
-                Some([a, b]) => [a.local_addr()?, b.local_addr()?],
+            addresses.push(match ports.get(pair) {
+                Some([a, b]) => [a.local(), b.local()],
                 None => [imagined(Way { pair, side: 0 }), imagined(Way { pair, side: 1 })],
             });
         }
@@ -108,10 +122,10 @@ impl Link {
             posted: 0,
             free: [now; 2],
             dice: Secrets::new([7; 32]),
-            sockets,
+            ports,
+            poll,
             addresses,
             turn: 0,
-            scratch: vec![0; DATAGRAM_BYTES],
         })
     }
 
@@ -127,7 +141,8 @@ impl Link {
         self.addresses[way.pair][way.side]
     }
 
-    /// Takes a datagram from an end. What is not for the other end of its connection gets lost.
+    /// Takes a datagram from an end, which leaves at the latest with [`Link::flush`]. What is not for the other end of its
+    /// connection gets lost.
     pub fn send(&mut self, from: Way, to: SocketAddr, bytes: Vec<u8>) {
         let (source, other) = (self.address(from), Way { side: 1 - from.side, ..from });
         if to != self.address(other) {
@@ -137,8 +152,7 @@ impl Link {
             Path::Memory => self.queue.push_back((other, source, bytes)),
             Path::Loopback { through } => {
                 let port = through.get(2 * from.pair + from.side).copied().unwrap_or(to.port());
-                // What the kernel does not take now is lost, as on any network.
-                drop(self.sockets[from.pair][from.side].send_to(&bytes, (to.ip(), port)));
+                self.ports[from.pair][from.side].send(SocketAddr::new(to.ip(), port), &bytes);
             }
             &Path::Simulated { rtt, loss, megabits } => {
                 let lost = (self.dice.number() >> 11) as f64 / ((1_u64 << 53) as f64) < loss;
@@ -160,40 +174,52 @@ impl Link {
         }
     }
 
-    /// What has arrived: to whom, from where, what.
-    pub fn receive(&mut self) -> Option<(Way, SocketAddr, Vec<u8>)> {
-        match &self.path {
-            Path::Memory => self.queue.pop_front(),
+    /// Sends what waits for more datagrams of its kind.
+    pub fn flush(&mut self) {
+        self.ports.iter_mut().flatten().for_each(Port::flush);
+    }
+
+    /// What has arrived next; `None`: nothing more now.
+    pub fn receive(&mut self, buffer: &mut Vec<u8>) -> Option<Arrival> {
+        let (to, from, bytes) = match &self.path {
+            Path::Memory => self.queue.pop_front()?,
             Path::Simulated { .. } => {
-                let (at, _) = *self.flying.keys().next()?;
-                if at > self.now() {
+                let now = self.now();
+                let (at, _) = self.flying.first_key_value()?.0;
+                if *at > now {
                     return None;
                 }
-                self.flying.pop_first().map(|(_, parcel)| parcel)
+                self.flying.pop_first()?.1
             }
-            Path::Loopback { .. } => {
-                for _ in 0..2 * self.sockets.len() {
-                    let way = Way { pair: self.turn / 2, side: self.turn % 2 };
-                    if let Ok((len, _)) = self.sockets[way.pair][way.side].recv_from(&mut self.scratch) {
-                        // The peers know nothing of a link between them.
-                        let from = self.address(Way { side: 1 - way.side, ..way });
-                        return Some((way, from, self.scratch[..len].to_vec()));
-                    }
-                    self.turn = (self.turn + 1) % (2 * self.sockets.len());
-                }
-                None
+            Path::Loopback { .. } => return self.read(buffer),
+        };
+        *buffer = bytes;
+        Some(Arrival { to, from, len: buffer.len(), each: buffer.len() })
+    }
+
+    /// Reads one port until it is empty. Then what its end answered leaves, and it is the next one's turn.
+    fn read(&mut self, buffer: &mut Vec<u8>) -> Option<Arrival> {
+        buffer.resize(READ_BYTES, 0);
+        for _ in 0..2 * self.ports.len() {
+            let to = Way { pair: self.turn / 2, side: self.turn % 2 };
+            let port = &mut self.ports[to.pair][to.side];
+            if let Received::Datagrams { len, each, .. } = port.receive(buffer) {
+                // The peers know nothing of a link between them.
+                let from = self.address(Way { side: 1 - to.side, ..to });
+                return Some(Arrival { to, from, len, each });
             }
+            port.flush();
+            self.turn = (self.turn + 1) % (2 * self.ports.len());
         }
+        None
     }
 
     /// Nothing happens now: goes on to the next arrival, or to `next` if that is earlier.
     pub fn idle(&mut self, next: Option<Instant>) {
-        if !self.sockets.is_empty() {
+        if !self.ports.is_empty() {
             let wait = next.map_or(LONGEST, |next| next.saturating_duration_since(Instant::now()).min(LONGEST));
-            let mut sockets: Vec<_> =
-                self.sockets.iter().flatten().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
-            // If it fails, the sockets are looked at again all the same.
-            let _ = Timespec::try_from(wait).map(|wait| poll(&mut sockets, Some(&wait)));
+            // If it fails, the ports are looked at again all the same.
+            let _ = self.poll.poll(&mut Events::with_capacity(1), Some(wait));
         }
         if let Some(now) = self.now {
             let arrival = self.flying.keys().next().map(|(at, _)| *at);
@@ -204,9 +230,8 @@ impl Link {
     }
 }
 
-fn bind() -> io::Result<UdpSocket> {
+fn bind(poll: &Poll) -> io::Result<Port> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    socket.set_nonblocking(true)?;
     let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(4 << 20);
-    Ok(socket)
+    Port::new(socket, poll.registry(), Token(0))
 }

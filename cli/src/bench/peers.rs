@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use enishi_core::deadlines::Deadlines;
 use enishi_core::limits::CHANNEL_BUFFER_BYTES;
-use enishi_core::peer::{ChannelSpec, Crypto, Peer, PeerConfig, PeerEffect, PeerState};
+use enishi_core::peer::{ChannelSpec, Peer, PeerConfig, PeerEffect, PeerState};
 use enishi_core::signal::Signal;
 
 use super::datachannel::imagined;
@@ -20,6 +20,7 @@ use super::link::Way;
 use super::process::{Look, Pid};
 use super::progress::Progress;
 use super::report::{Report, round};
+use crate::dtls;
 use crate::failure::Failure;
 
 /// For all to connect.
@@ -100,7 +101,7 @@ impl Crowd {
                 polite: !index.is_multiple_of(2),
                 hosts: vec![address(index)],
                 channel_buffer_bytes: CHANNEL_BUFFER_BYTES,
-                crypto: Crypto::default(),
+                crypto: dtls::crypto(),
                 estimate_bandwidth: false,
             };
             Peer::new(begin, config)
