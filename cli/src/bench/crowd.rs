@@ -16,6 +16,9 @@ const SETTLE: Duration = Duration::from_millis(1500);
 /// Between two rounds of set-ups.
 const BREAK: Duration = Duration::from_millis(200);
 
+/// Clients that come and go before the memory is looked at for the first time.
+const FIRST: usize = 16;
+
 /// Messages that each client sends before the memory after traffic is looked at.
 const TRAFFIC: u64 = 20;
 
@@ -73,6 +76,23 @@ pub fn idle(
     progress: &Progress,
 ) -> Result<Report, Failure> {
     let rss = || pid.and_then(Pid::rss);
+    let talk = |load: &mut Load, clients: usize| {
+        let plan = Plan {
+            talk: Talk::Only(Payload::Sdp),
+            bytes: 2048,
+            window: 1,
+            rate: None,
+            window_time: Duration::from_secs(10),
+            count: TRAFFIC * clients as u64,
+            others: Others::default(),
+        };
+        load.is_paired().then(|| pairs::run(load, plan, pid, progress)).transpose()
+    };
+    // The code and the tables that the first clients bring into memory are not what a client takes.
+    load.connect(FIRST.min(clients), |index| index / 2, progress)?;
+    talk(load, FIRST.min(clients))?;
+    load.disconnect();
+    load.rest(SETTLE, progress)?;
     let before = rss();
     load.connect(clients, |index| index / 2, progress)?;
     load.rest(SETTLE, progress)?;
@@ -80,16 +100,7 @@ pub fn idle(
     let (look, start) = (Look::now(pid), Instant::now());
     load.rest(time, progress)?;
     let (usage, window) = (look.since(), start.elapsed());
-    let plan = Plan {
-        talk: Talk::Only(Payload::Sdp),
-        bytes: 2048,
-        window: 1,
-        rate: None,
-        window_time: Duration::from_secs(10),
-        count: TRAFFIC * clients as u64,
-        others: Others::default(),
-    };
-    let traffic = if load.is_paired() { Some(pairs::run(load, plan, pid, progress)?) } else { None };
+    let traffic = talk(load, clients)?;
     load.rest(SETTLE, progress)?;
     let after_traffic = rss();
     load.disconnect();
