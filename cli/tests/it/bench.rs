@@ -83,7 +83,7 @@ fn crowds_and_rooms_lose_nothing_either() {
         (&["mesh", "--clients", "5", "--seconds", "0.5"], "pairs"),
         (&["mesh", "--clients", "5", "--seconds", "0.5", "--dialect", "mesh"], "pairs"),
         (&["setup", "--clients", "10", "--seconds", "0.2"], "connections"),
-        (&["idle", "--clients", "10", "--seconds", "0.2"], "idle_bytes_per_connection"),
+        (&["idle", "--clients", "400", "--seconds", "0.2"], "idle_bytes_per_connection"),
         (&["churn", "--clients", "10", "--rate", "20", "--seconds", "2"], "connections"),
         (&["churn", "--clients", "10", "--rate", "20", "--seconds", "2", "--runtime", "smol"], "files_end"),
     ] {
