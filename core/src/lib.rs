@@ -9,8 +9,8 @@
 //!
 //! The rings, each of which knows only those inside it:
 //!
-//! 0. [`machine`], [`clock`], [`arena`], [`deadlines`], [`limits`], [`escape`], [`frames`], [`burst`], [`crowd`],
-//!    [`trace`], [`ids`], [`media`] (sound and picture as data)
+//! 0. [`machine`], [`clock`], [`arena`], [`table`], [`deadlines`], [`limits`], [`escape`], [`frames`], [`burst`],
+//!    [`crowd`], [`trace`], [`ids`], [`media`] (sound and picture as data)
 //! 1. [`signal`], [`hub`], [`turn`], [`peer`] (the only place that names str0m)
 //! 2. [`dialect`]: frames to and from the neutral words
 //! 3. [`http`]: heads, routes, answers
@@ -39,5 +39,6 @@ pub mod media;
 pub mod peer;
 pub mod server;
 pub mod signal;
+pub mod table;
 pub mod trace;
 pub mod turn;

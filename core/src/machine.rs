@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::hash::Hasher;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -63,28 +62,6 @@ impl ConnId {
     /// Whether it is one of those.
     pub fn is_session(self) -> bool {
         self.0 & Self::SESSION != 0
-    }
-}
-
-/// The hash of a [`ConnId`], for the table of a driver: one multiplication (by 2^64 over the golden ratio), where SipHash was a twentieth of our
-/// own work for a message. Ids are counted up, so nobody can choose some that collide.
-#[derive(Debug, Default)]
-pub struct ConnHasher(u64);
-
-impl Hasher for ConnHasher {
-    fn write_u64(&mut self, id: u64) {
-        self.0 = id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        // An id is one u64; this is for completeness.
-        for &byte in bytes {
-            self.write_u64(self.0 ^ u64::from(byte));
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 

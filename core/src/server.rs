@@ -22,6 +22,7 @@ use crate::ids::{Ids, Secrets};
 use crate::limits::{CLOSE_REASON_BYTES, FAULTS_IN_A_ROW, Limits};
 use crate::machine::{CloseReason, ConnId, Deadline, Frame, Input, ListenerId, Machine, Output};
 use crate::signal::{Command, Departure, Event, Name, Refusal, To};
+use crate::table::Table;
 use crate::trace::Trace;
 use crate::turn::Issuer;
 
@@ -115,7 +116,7 @@ pub struct Server {
     /// What the hub was asked, if that is watched.
     hub_steps: Option<Vec<HubStep>>,
     ids: Ids,
-    conns: BTreeMap<ConnId, Conn>,
+    conns: Table<Conn>,
     /// Socket.IO's, each of which is one of `conns` too.
     sessions: engine::Sessions,
     /// For their ids.
@@ -146,7 +147,7 @@ impl Server {
             started: now,
             now,
             config,
-            conns: BTreeMap::new(),
+            conns: Table::default(),
             sessions: engine::Sessions::default(),
             sids: Secrets::second(seed),
             addresses: BTreeMap::new(),
@@ -282,7 +283,7 @@ impl Server {
     }
 
     fn request(&mut self, conn: ConnId, request: &Request) {
-        let Some(state) = self.conns.get(&conn) else { return };
+        let Some(state) = self.conns.get(conn) else { return };
         let (remote, echo) = (state.remote.ip(), self.config.test_echo && request.path == ECHO_PATH);
         let allow_origins = &self.config.allow_origins;
         let route = match http::origin::check(request, remote, allow_origins) {
@@ -354,7 +355,7 @@ impl Server {
         let codec = Codec::enter(door, self.config.token.as_deref());
         let limits = &self.config.limits;
         let bucket = Bucket::new(self.now, limits.messages_per_second, limits.message_burst);
-        let Some(state) = self.conns.get_mut(&conn) else { return Ok(()) };
+        let Some(state) = self.conns.get_mut(conn) else { return Ok(()) };
         state.stage = Stage::Socket(Box::new(Socket::new(self.now, codec, bucket, echo)));
         state.due.clear(Timer::Head);
         let (response, max_message_bytes) = (upgrade.accept(protocol), limits.message_bytes);
@@ -371,7 +372,7 @@ impl Server {
 
     /// The only family that is served where this connection was accepted.
     fn only(&self, conn: ConnId) -> Option<Family> {
-        let listener = self.conns.get(&conn)?.listener;
+        let listener = self.conns.get(conn)?.listener;
         self.config.listeners.get(usize::from(listener.0))?.only
     }
 
@@ -401,11 +402,7 @@ impl Server {
     /// The connection is gone for us, whatever the driver still does with it.
     fn forget(&mut self, conn: ConnId, why: Departure, text: Cow<'static, str>) {
         self.let_go(conn, why);
-        let Some(state) = self.conns.remove(&conn) else { return };
-        if self.conns.is_empty() {
-            // An empty map keeps its last node, wherever that lies.
-            self.conns = BTreeMap::new();
-        }
+        let Some(state) = self.conns.remove(conn) else { return };
         self.wakes.clear(&Wake::Conn(conn));
         self.stats.closed += u64::from(!conn.is_session());
         let address = block(state.remote.ip());
@@ -423,7 +420,7 @@ impl Server {
     /// Says goodbye to a WebSocket. Its client is gone for the hub at once.
     fn close(&mut self, conn: ConnId, why: Departure, code: u16, reason: &str) {
         self.let_go(conn, why);
-        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let Some(state) = self.conns.get_mut(conn) else { return };
         if matches!(state.stage, Stage::Closing) {
             return;
         }
@@ -438,7 +435,7 @@ impl Server {
 
     /// Closes the socket without a word.
     fn drop_conn(&mut self, conn: ConnId, why: Departure, text: &'static str) {
-        if self.conns.contains_key(&conn) {
+        if self.conns.contains(conn) {
             self.put(Output::Drop { conn });
             self.forget(conn, why, text.into());
         }
@@ -447,7 +444,7 @@ impl Server {
     /// Takes the client off a connection and lets those go on who waited for it to read.
     fn let_go(&mut self, conn: ConnId, why: Departure) {
         self.uncarry(conn);
-        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
+        let Some(socket) = self.conns.get_mut(conn).and_then(Conn::socket_mut) else { return };
         let (client, feeders) = (socket.client.take(), socket.outbox.abandon());
         for feeder in feeders {
             self.unhold(feeder);
@@ -462,7 +459,7 @@ impl Server {
 /// Messages.
 impl Server {
     fn frame(&mut self, conn: ConnId, frame: Frame) {
-        if let Some(Stage::Carrier(session)) = self.conns.get(&conn).map(|conn| &conn.stage) {
+        if let Some(Stage::Carrier(session)) = self.conns.get(conn).map(|conn| &conn.stage) {
             return self.carried(*session, conn, frame);
         }
         if !self.pace(conn) || matches!(frame, Frame::Ping | Frame::Pong) {
@@ -473,7 +470,7 @@ impl Server {
 
     /// Something came from a client: it is there, and may have to slow down. `false`: nobody is there.
     fn pace(&mut self, conn: ConnId) -> bool {
-        let Some(Conn { stage: Stage::Socket(socket), due, .. }) = self.conns.get_mut(&conn) else { return false };
+        let Some(Conn { stage: Stage::Socket(socket), due, .. }) = self.conns.get_mut(conn) else { return false };
         socket.last_heard = self.now;
         if std::mem::take(&mut socket.in_message) {
             due.clear(Timer::Message);
@@ -489,7 +486,7 @@ impl Server {
     }
 
     fn message(&mut self, conn: ConnId, frame: Frame) {
-        let Some(socket) = self.conns.get(&conn).and_then(Conn::socket) else { return };
+        let Some(socket) = self.conns.get(conn).and_then(Conn::socket) else { return };
         let (echo, entered) = (socket.echo, socket.client.is_some());
         self.stats.frames_in += 1;
         self.stats.bytes_in += frame.len() as u64;
@@ -504,7 +501,7 @@ impl Server {
     /// Finds a codec and a client for a connection by its first message. If it cannot have them, it is closed.
     fn enter(&mut self, conn: ConnId, frame: &Frame) -> bool {
         let only = self.only(conn);
-        let Some(Conn { stage: Stage::Socket(socket), due, .. }) = self.conns.get_mut(&conn) else { return false };
+        let Some(Conn { stage: Stage::Socket(socket), due, .. }) = self.conns.get_mut(conn) else { return false };
         due.clear(Timer::First);
         let codec = socket.codec.take().or_else(|| Codec::detect(frame, self.config.token.as_deref(), only));
         let Some(codec) = codec else {
@@ -519,7 +516,7 @@ impl Server {
         }
         match self.attach(conn) {
             Ok(client) => {
-                let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return false };
+                let Some(socket) = self.conns.get_mut(conn).and_then(Conn::socket_mut) else { return false };
                 socket.codec = Some(codec);
                 socket.client = Some(client);
                 true
@@ -534,14 +531,14 @@ impl Server {
 
     fn understand(&mut self, conn: ConnId, frame: &Frame) {
         let unix = self.clock.unix(self.now);
-        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
+        let Some(socket) = self.conns.get_mut(conn).and_then(Conn::socket_mut) else { return };
         let Some(codec) = &mut socket.codec else { return };
         let mut cx = Context { unix, ids: &mut self.ids, limits: &self.config.limits, ice_servers: &[] };
         let mut all = std::mem::take(&mut self.heard);
         codec.receive(&mut cx, frame, &mut all);
         for heard in all.drain(..) {
             // What was heard before may have closed the connection, or given it another client.
-            let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { break };
+            let Some(socket) = self.conns.get_mut(conn).and_then(Conn::socket_mut) else { break };
             let Some(client) = socket.client else { break };
             match heard {
                 Heard::Command(command) => {
@@ -592,18 +589,18 @@ impl Server {
                     queue.extend(self.ask(Asked::Refuse(sender.client, refusal, about, sender.tag)));
                 }
                 HubEffect::Rebound { conn, client } => {
-                    if let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) {
+                    if let Some(socket) = self.conns.get_mut(conn).and_then(Conn::socket_mut) {
                         socket.client = Some(client);
                     }
                 }
                 HubEffect::Replaced { conn } => {
-                    if let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) {
+                    if let Some(socket) = self.conns.get_mut(conn).and_then(Conn::socket_mut) {
                         socket.client = None;
                     }
                     self.close(conn, Departure::Gone, CLOSE_REPLACED, "the session goes on in another connection");
                 }
                 HubEffect::Named { conn, name } => {
-                    let codec = self.conns.get(&conn).and_then(Conn::socket).and_then(|socket| socket.codec.as_ref());
+                    let codec = self.conns.get(conn).and_then(Conn::socket).and_then(|socket| socket.codec.as_ref());
                     let dialect = codec.map_or("?", |codec| codec.dialect().name());
                     self.trace(Trace::Registered { conn, name, dialect, clients: self.hub.registered() });
                 }
@@ -630,7 +627,7 @@ impl Server {
             Event::Registered { name, .. } => self.ice_servers_for(name.as_str()),
             _ => Vec::new(),
         };
-        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return Ok(()) };
+        let Some(socket) = self.conns.get_mut(conn).and_then(Conn::socket_mut) else { return Ok(()) };
         let Some(codec) = &mut socket.codec else { return Ok(()) };
         let mut cx = Context { unix, ids: &mut self.ids, limits: &self.config.limits, ice_servers: &ice_servers };
         let mut all = std::mem::take(&mut self.said);
@@ -644,7 +641,7 @@ impl Server {
                 Said::Frame(frame) => self.send(conn, frame, feeder),
                 Said::Close { code, reason } => self.close(conn, Departure::Left, code, reason),
                 Said::Command(command) => {
-                    let client = self.conns.get(&conn).and_then(Conn::socket).and_then(|socket| socket.client);
+                    let client = self.conns.get(conn).and_then(Conn::socket).and_then(|socket| socket.client);
                     let Some(client) = client else { continue };
                     queue.extend(self.ask(Asked::Command(client, command)));
                 }
@@ -655,7 +652,7 @@ impl Server {
     }
 
     fn client_name(&self, conn: ConnId) -> Option<crate::signal::Name> {
-        let client = self.conns.get(&conn).and_then(Conn::socket)?.client?;
+        let client = self.conns.get(conn).and_then(Conn::socket)?.client?;
         self.hub.name_of(client).cloned()
     }
 }

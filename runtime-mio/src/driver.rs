@@ -102,7 +102,7 @@ fn flush<M: Machine>(
     io.flush();
     let mut credited = mem::take(&mut io.credited);
     for conn in credited.drain(..) {
-        if let Some((messages, len)) = io.conns.get_mut(&conn).and_then(|conn| conn.take_sent()) {
+        if let Some((messages, len)) = io.conns.get_mut(conn).and_then(|conn| conn.take_sent()) {
             step(machine, io, Input::Sent { conn, messages, len }, notice)?;
         }
     }
@@ -250,18 +250,18 @@ fn read_conn<M: Machine>(
     scratch: &mut [u8],
     notice: &mut impl FnMut(M::Notice) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    let Some(conn) = io.conns.get_mut(&id) else { return Continue(()) };
+    let Some(conn) = io.conns.get_mut(id) else { return Continue(()) };
     conn.queued = false;
     let (mut heard, mut told) = (false, false);
     if conn.take_resumed() {
         told |= deliver(machine, io, id, &[], notice)?;
     }
     for _ in 0..STREAM_READS {
-        let Some(len) = io.conns.get_mut(&id).and_then(|conn| conn.receive(scratch)) else { break };
+        let Some(len) = io.conns.get_mut(id).and_then(|conn| conn.receive(scratch)) else { break };
         heard = true;
         told |= deliver(machine, io, id, &scratch[..len], notice)?;
     }
-    if heard && !told && io.conns.get(&id).is_some_and(|conn| conn.hears()) {
+    if heard && !told && io.conns.get(id).is_some_and(|conn| conn.hears()) {
         step(machine, io, Input::Heard { conn: id }, notice)?;
     }
     io.with(id, Conn::settle);
@@ -278,7 +278,7 @@ fn deliver<M: Machine>(
 ) -> ControlFlow<(), bool> {
     let mut told = false;
     // The machine may drop the connection between two messages.
-    while let Some(conn) = io.conns.get_mut(&id) {
+    while let Some(conn) = io.conns.get_mut(id) {
         let Some(event) = conn.next(&mut bytes) else {
             conn.keep(bytes);
             break;

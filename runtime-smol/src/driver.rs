@@ -208,12 +208,12 @@ fn serve<M: Machine>(
     scratch: &mut [u8],
     notice: &mut impl FnMut(M::Notice) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    let Some(conn) = io.conns.get(&id) else { return Continue(()) };
+    let Some(conn) = io.conns.get(id) else { return Continue(()) };
     let waker = conn.wake_up();
     let mut cx = Context::from_waker(&waker);
     let mut heard = false;
     let mut told = conn.has_unread() && deliver(machine, io, id, &[], notice)?;
-    while let Some(conn) = io.conns.get_mut(&id) {
+    while let Some(conn) = io.conns.get_mut(id) {
         let Poll::Ready(len) = conn.poll_receive(&mut cx, &mut scratch[..STREAM_BYTES]) else { break };
         heard = true;
         told |= deliver(machine, io, id, &scratch[..len], notice)?;
@@ -223,7 +223,7 @@ fn serve<M: Machine>(
             break;
         }
     }
-    if heard && !told && io.conns.get(&id).is_some_and(|conn| conn.hears()) {
+    if heard && !told && io.conns.get(id).is_some_and(|conn| conn.hears()) {
         step(machine, io, Input::Heard { conn: id }, notice)?;
     }
     io.with(id, Conn::settle);
@@ -240,7 +240,7 @@ fn deliver<M: Machine>(
 ) -> ControlFlow<(), bool> {
     let mut told = false;
     // The machine may drop the connection between two messages.
-    while let Some(conn) = io.conns.get_mut(&id) {
+    while let Some(conn) = io.conns.get_mut(id) {
         let Some(news) = conn.next(&mut bytes) else {
             conn.keep(bytes);
             break;

@@ -18,8 +18,7 @@ pub(super) struct Conn {
     pub(super) stage: Stage,
     /// Whether it counts among the connections of its address.
     pub(super) counted: bool,
-    /// Boxed: maps move what they hold when others leave.
-    pub(super) due: Box<Due>,
+    pub(super) due: Due,
 }
 
 /// How far a connection is.
@@ -65,7 +64,7 @@ pub(super) struct Socket {
 
 impl Conn {
     pub(super) fn new(listener: ListenerId, remote: SocketAddr) -> Self {
-        Conn { listener, remote, stage: Stage::Request, counted: true, due: Box::default() }
+        Conn { listener, remote, stage: Stage::Request, counted: true, due: Due::default() }
     }
 
     pub(super) fn socket(&self) -> Option<&Socket> {

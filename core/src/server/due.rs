@@ -93,7 +93,7 @@ impl Due {
 impl Server {
     /// Sets a deadline of a connection, in place of the one that it had.
     pub(super) fn set_timer(&mut self, conn: ConnId, timer: Timer, at: Instant) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let Some(state) = self.conns.get_mut(conn) else { return };
         state.due.at[timer as usize] = Some(at);
         if state.due.look.is_none_or(|look| at < look) {
             state.due.look = Some(at);
@@ -103,14 +103,14 @@ impl Server {
 
     /// Forgets one. That the server may look at the connection for it does no harm.
     pub(super) fn clear_timer(&mut self, conn: ConnId, timer: Timer) {
-        if let Some(state) = self.conns.get_mut(&conn) {
+        if let Some(state) = self.conns.get_mut(conn) {
             state.due.clear(timer);
         }
     }
 
     /// The server has looked at a connection and done what was due: it does so again when the next is.
     pub(super) fn looked_at(&mut self, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let Some(state) = self.conns.get_mut(conn) else { return };
         state.due.look = state.due.first().map(|(at, _)| at);
         if let Some(at) = state.due.look {
             self.wakes.set(Wake::Conn(conn), at);
@@ -119,7 +119,7 @@ impl Server {
 
     /// What a look at a connection is for.
     pub(super) fn why_look_at(&self, conn: ConnId, at: Instant) -> &'static str {
-        let first = self.conns.get(&conn).and_then(|state: &Conn| state.due.first());
+        let first = self.conns.get(conn).and_then(|state: &Conn| state.due.first());
         first.filter(|(due, _)| *due <= at).map_or("a look at a connection", |(_, timer)| timer.why())
     }
 }

@@ -139,7 +139,7 @@ impl Server {
             (Some(_), _) => None,
         };
         let (now, response) = (self.now, upgrade.accept(None));
-        let Some(state) = self.conns.get_mut(&conn) else { return Ok(()) };
+        let Some(state) = self.conns.get_mut(conn) else { return Ok(()) };
         let session = opened.as_ref().map(|(session, _)| *session).or(session);
         state.stage = session.map_or(Stage::Closing, Stage::Carrier);
         self.clear_timer(conn, Timer::Head);
@@ -181,7 +181,7 @@ impl Server {
         room: Option<&str>,
         counted: bool,
     ) -> Result<(ConnId, Box<str>), Response> {
-        let Some(state) = self.conns.get(&conn) else { return Err(EngineError::BadRequest.response()) };
+        let Some(state) = self.conns.get(conn) else { return Err(EngineError::BadRequest.response()) };
         let (listener, remote) = (state.listener, state.remote);
         let limits = &self.config.limits;
         let address = block(remote.ip());
@@ -224,7 +224,7 @@ impl Server {
     /// Notes that a request waits for what a session has for it. All of the answer but its body.
     fn wait(&mut self, conn: ConnId, session: ConnId, request: &Request) -> Response {
         self.clear_timer(conn, Timer::Head);
-        if let Some(state) = self.conns.get_mut(&conn) {
+        if let Some(state) = self.conns.get_mut(conn) {
             state.stage = Stage::Waiting(session);
         }
         self.share_engine(engine::text(""), request)
@@ -281,7 +281,7 @@ impl Server {
 
     /// A connection that a session uses is gone.
     pub(super) fn uncarry(&mut self, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let Some(state) = self.conns.get_mut(conn) else { return };
         let (Stage::Carrier(session) | Stage::Waiting(session)) = state.stage else { return };
         state.stage = Stage::Request;
         self.with_session(session, |session, fx| session.forget(conn, fx));
@@ -316,7 +316,7 @@ impl Server {
                 Effect::Settle => self.with_session(session, |session, fx| session.settle(fx)),
                 Effect::Send(conn, frame) => self.outputs.push_back(Output::Send { conn, frame }),
                 Effect::Answer(conn, response) => {
-                    if let Some(state) = self.conns.get_mut(&conn) {
+                    if let Some(state) = self.conns.get_mut(conn) {
                         state.stage = Stage::Request;
                         self.respond(conn, "?", "/socket.io/", response);
                     }

@@ -10,7 +10,7 @@ use crate::signal::Departure;
 impl Server {
     /// Sends a frame. If the receiver is behind, `feeder` has to wait; if it is too far behind, it is closed.
     pub(super) fn send(&mut self, conn: ConnId, frame: Frame, feeder: Option<ConnId>) {
-        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
+        let Some(socket) = self.conns.get_mut(conn).and_then(Conn::socket_mut) else { return };
         self.stats.frames_out += 1;
         self.stats.bytes_out += frame.len() as u64;
         if socket.outbox.is_empty() {
@@ -25,7 +25,7 @@ impl Server {
             (Level::Fine, _) | (Level::Soft, None) => {}
             (Level::Soft, Some(feeder)) => {
                 // A session may have handed its messages on, or ended, while it took this one.
-                let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
+                let Some(socket) = self.conns.get_mut(conn).and_then(Conn::socket_mut) else { return };
                 if feeder != conn
                     && socket.outbox.level(&self.config.limits) != Level::Fine
                     && socket.outbox.hold(feeder)
@@ -43,7 +43,7 @@ impl Server {
     }
 
     pub(super) fn sent(&mut self, conn: ConnId, messages: usize, len: usize) {
-        let socket = match self.conns.get_mut(&conn).map(|conn| &mut conn.stage) {
+        let socket = match self.conns.get_mut(conn).map(|conn| &mut conn.stage) {
             Some(Stage::Socket(socket)) => socket,
             Some(Stage::Carrier(session)) => {
                 let session = *session;
@@ -59,21 +59,21 @@ impl Server {
     }
 
     pub(super) fn hold(&mut self, feeder: ConnId) {
-        if let Some(socket) = self.conns.get_mut(&feeder).and_then(Conn::socket_mut) {
+        if let Some(socket) = self.conns.get_mut(feeder).and_then(Conn::socket_mut) {
             socket.holds += 1;
         }
         self.update_reading(feeder);
     }
 
     pub(super) fn unhold(&mut self, feeder: ConnId) {
-        if let Some(socket) = self.conns.get_mut(&feeder).and_then(Conn::socket_mut) {
+        if let Some(socket) = self.conns.get_mut(feeder).and_then(Conn::socket_mut) {
             socket.holds = socket.holds.saturating_sub(1);
         }
         self.update_reading(feeder);
     }
 
     pub(super) fn update_reading(&mut self, conn: ConnId) {
-        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
+        let Some(socket) = self.conns.get_mut(conn).and_then(Conn::socket_mut) else { return };
         let on = !socket.paced && socket.holds == 0;
         if std::mem::replace(&mut socket.reading, on) != on {
             // While we did not read we could not hear.

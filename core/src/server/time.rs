@@ -27,14 +27,14 @@ impl Server {
 
     /// Does what is due for a connection, and finds when to look again.
     fn look_at(&mut self, conn: ConnId) {
-        while let Some(timer) = self.conns.get_mut(&conn).and_then(|state| state.due.pop(self.now)) {
+        while let Some(timer) = self.conns.get_mut(conn).and_then(|state| state.due.pop(self.now)) {
             match timer {
                 Timer::Head => self.drop_conn(conn, Departure::Gone, "no whole request in time"),
                 Timer::First => self.close(conn, Departure::Gone, 1008, "no message in time"),
                 Timer::Message => self.close(conn, Departure::Gone, 1008, "a message was not finished in time"),
                 Timer::Alive => self.check_alive(conn),
                 Timer::Pace => {
-                    if let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) {
+                    if let Some(socket) = self.conns.get_mut(conn).and_then(Conn::socket_mut) {
                         socket.paced = false;
                     }
                     self.update_reading(conn);
@@ -70,7 +70,7 @@ impl Server {
 
     pub(super) fn check_alive(&mut self, conn: ConnId) {
         let limits = &self.config.limits;
-        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
+        let Some(socket) = self.conns.get_mut(conn).and_then(Conn::socket_mut) else { return };
         let dead_at = socket.last_heard + limits.dead;
         if dead_at <= self.now && socket.reading {
             self.stats.dead += 1;
@@ -82,7 +82,7 @@ impl Server {
     }
 
     pub(super) fn check_stall(&mut self, conn: ConnId) {
-        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
+        let Some(socket) = self.conns.get_mut(conn).and_then(Conn::socket_mut) else { return };
         socket.stall_set = !socket.outbox.is_empty();
         let due = socket.last_progress + self.config.limits.stall;
         if !socket.stall_set {
@@ -96,7 +96,7 @@ impl Server {
     }
 
     pub(super) fn heard(&mut self, conn: ConnId) {
-        let Some(socket) = self.conns.get_mut(&conn).and_then(Conn::socket_mut) else { return };
+        let Some(socket) = self.conns.get_mut(conn).and_then(Conn::socket_mut) else { return };
         socket.last_heard = self.now;
         if !std::mem::replace(&mut socket.in_message, true) {
             self.set_timer(conn, Timer::Message, self.now + self.config.limits.whole_message);
@@ -117,10 +117,10 @@ impl Server {
             return;
         }
         self.wakes.set(Wake::Drain, self.now + self.config.limits.drain);
-        let sockets: Vec<ConnId> =
-            self.conns.iter().filter(|(_, conn)| conn.socket().is_some()).map(|(id, _)| *id).collect();
-        for conn in sockets {
-            self.close(conn, Departure::Gone, 1012, "the server is shutting down; connect again in a moment");
+        for conn in self.conns.ids() {
+            if self.conns.get(conn).and_then(Conn::socket).is_some() {
+                self.close(conn, Departure::Gone, 1012, "the server is shutting down; connect again in a moment");
+            }
         }
     }
 

@@ -1,14 +1,14 @@
 //! What a machine's outputs act on: the poll, the sockets, and the lists of who needs what.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::hash::BuildHasherDefault;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use enishi_core::crowd::Crowd;
-use enishi_core::machine::{ConnHasher, ConnId, Deadline, DialId, FileOp, Input, failure};
+use enishi_core::machine::{ConnId, Deadline, DialId, FileOp, Input, failure};
+use enishi_core::table::Table;
 use mio::event::Event as Readiness;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -38,9 +38,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// pin it when they are gone. Memory that is not touched costs nothing.
 const ROOM: usize = 32 * 1024;
 
-/// Connections in a table that is worth making smaller when the last has gone.
-const MANY: usize = 1024;
-
 /// Everything that a machine's outputs act on.
 pub(crate) struct Io<C> {
     poll: Poll,
@@ -50,7 +47,7 @@ pub(crate) struct Io<C> {
     pub(super) files: Files,
     pub(super) listeners: Vec<Listener>,
     pub(super) udp: Vec<Port>,
-    pub(super) conns: HashMap<ConnId, Box<Conn>, BuildHasherDefault<ConnHasher>>,
+    pub(super) conns: Table<Conn>,
     last_conn: u64,
     pub(super) dials: BTreeMap<DialId, Dial>,
     /// Sources that may have something to read. Readiness is told once (edge-triggered), so this list is the memory.
@@ -115,7 +112,7 @@ impl<C> Io<C> {
             files,
             listeners,
             udp,
-            conns: HashMap::default(),
+            conns: Table::default(),
             last_conn: 0,
             dials: BTreeMap::new(),
             ready: VecDeque::with_capacity(ROOM),
@@ -197,7 +194,7 @@ impl<C> Io<C> {
 
     /// Does something to a connection, if it is still there, and sees to what it then needs.
     pub(super) fn with(&mut self, id: ConnId, change: impl FnOnce(&mut Conn)) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(conn) = self.conns.get_mut(id) else { return };
         change(conn);
         if conn.has_work() && !mem::replace(&mut conn.queued, true) {
             self.ready.push_back(Source::Conn(id));
@@ -214,7 +211,7 @@ impl<C> Io<C> {
         let interest = if conn.room_watched { BOTH } else { Interest::READABLE };
         self.poll.registry().register(&mut conn.socket, Source::Conn(id).token(), interest).ok()?;
         self.last_conn = id.0;
-        self.conns.insert(id, Box::new(conn));
+        self.conns.insert(id, conn);
         self.crowd.count(self.conns.len(), Instant::now);
         Some(id)
     }
@@ -234,7 +231,7 @@ impl<C> Io<C> {
     pub(super) fn flush(&mut self) {
         let mut dirty = mem::take(&mut self.dirty);
         for id in dirty.drain(..) {
-            let Some(conn) = self.conns.get_mut(&id) else { continue };
+            let Some(conn) = self.conns.get_mut(id) else { continue };
             conn.dirty = false;
             conn.flush(&mut self.joined);
             if conn.waits_for_room() && !mem::replace(&mut conn.room_watched, true) {
@@ -264,10 +261,7 @@ impl<C> Io<C> {
     }
 
     fn remove(&mut self, id: ConnId) -> bool {
-        let found = self.conns.remove(&id).is_some();
-        if self.conns.is_empty() && self.conns.capacity() > MANY {
-            self.conns.shrink_to_fit();
-        }
+        let found = self.conns.remove(id).is_some();
         self.crowd.count(self.conns.len(), Instant::now);
         found
     }
@@ -299,7 +293,7 @@ impl<C> Io<C> {
                     self.queue_listener(index);
                 }
                 Due::Linger(id) => {
-                    if let Some(over) = self.conns.get(&id).and_then(|conn| conn.over(true)) {
+                    if let Some(over) = self.conns.get(id).and_then(|conn| conn.over(true)) {
                         self.finish(id, over);
                     }
                 }

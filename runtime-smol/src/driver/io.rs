@@ -1,7 +1,6 @@
 //! What a machine's outputs act on: the connections, the sockets, and the lists of who needs what.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::BuildHasherDefault;
+use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::net::{TcpListener, UdpSocket};
@@ -9,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use enishi_core::crowd::Crowd;
-use enishi_core::machine::{CloseReason, ConnHasher, ConnId, ListenerId};
+use enishi_core::machine::{CloseReason, ConnId, ListenerId};
+use enishi_core::table::Table;
 use smol::channel::{Receiver, Sender};
 use smol::{Async, LocalExecutor, Timer};
 
@@ -27,9 +27,6 @@ const LINGER: Duration = Duration::from_secs(5);
 /// How long a listener rests when file descriptors or memory have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections in a table that is worth making smaller when the last has gone.
-const MANY: usize = 1024;
-
 /// Connections for which the lists have room from the start: what grows later would lie above what connections bring, and
 /// pin it when they are gone. Memory that is not touched costs nothing.
 const ROOM: usize = 32 * 1024;
@@ -38,7 +35,7 @@ const ROOM: usize = 32 * 1024;
 pub(crate) struct Io<'a> {
     pub(super) executor: &'a LocalExecutor<'static>,
     pub(super) events: Sender<Event>,
-    pub(super) conns: HashMap<ConnId, Box<Conn>, BuildHasherDefault<ConnHasher>>,
+    pub(super) conns: Table<Conn>,
     last_conn: u64,
     /// Given to every connection's bell.
     bells: Sender<ConnId>,
@@ -64,7 +61,7 @@ impl<'a> Io<'a> {
             files: Files::new(events.clone()),
             executor,
             events,
-            conns: HashMap::default(),
+            conns: Table::default(),
             last_conn: 0,
             bells,
             rings,
@@ -102,14 +99,14 @@ impl<'a> Io<'a> {
     pub(super) fn open(&mut self, make: impl FnOnce(Arc<Bell>) -> Conn) -> ConnId {
         self.last_conn += 1;
         let id = ConnId(self.last_conn);
-        self.conns.insert(id, Box::new(make(Bell::new(id, self.bells.clone()))));
+        self.conns.insert(id, make(Bell::new(id, self.bells.clone())));
         self.crowd.count(self.conns.len(), Instant::now);
         id
     }
 
     /// Does something to a connection, if it is still there, and sees to it that what then waits is written.
     pub(super) fn with(&mut self, id: ConnId, change: impl FnOnce(&mut Conn)) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(conn) = self.conns.get_mut(id) else { return };
         change(conn);
         if !conn.is_quiet() && !mem::replace(&mut conn.dirty, true) {
             self.dirty.push(id);
@@ -118,9 +115,8 @@ impl<'a> Io<'a> {
 
     /// Closes the socket.
     pub(super) fn forget(&mut self, id: ConnId) {
-        self.conns.remove(&id);
-        if self.conns.is_empty() && self.conns.capacity() > MANY {
-            self.conns.shrink_to_fit();
+        self.conns.remove(id);
+        if self.conns.is_empty() {
             // Nobody is left to ring, and the last piece of the queue lies above what all of them had.
             (self.bells, self.rings) = smol::channel::unbounded();
         }
@@ -145,7 +141,7 @@ impl<'a> Io<'a> {
 
     /// Writes what waits on a connection. Gives the messages and bytes that left, if any.
     pub(super) fn flush(&mut self, id: ConnId) -> Option<(usize, usize)> {
-        let conn = self.conns.get_mut(&id)?;
+        let conn = self.conns.get_mut(id)?;
         conn.dirty = false;
         conn.flush(&mut self.spare);
         conn.take_sent()
@@ -153,7 +149,7 @@ impl<'a> Io<'a> {
 
     /// Removes a connection if it is over, and says why.
     pub(super) fn bury(&mut self, id: ConnId) -> Option<CloseReason> {
-        let conn = self.conns.get_mut(&id)?;
+        let conn = self.conns.get_mut(id)?;
         let over = conn.over(false);
         if over.is_some() {
             self.forget(id);
@@ -185,7 +181,7 @@ impl<'a> Io<'a> {
         while self.next_linger().is_some_and(|at| at <= now)
             && let Some((_, id)) = self.lingering.pop_front()
         {
-            if let Some(reason) = self.conns.get(&id).and_then(|conn| conn.over(true)) {
+            if let Some(reason) = self.conns.get(id).and_then(|conn| conn.over(true)) {
                 self.forget(id);
                 return Some((id, reason));
             }
