@@ -3,8 +3,12 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-/// Slots that need no more memory than an arena has from the start.
+/// Slots that need no more memory than an arena has from the start. What is not touched costs nothing; what is asked for
+/// later would lie above what clients bring, and pin it.
 const ROOM: usize = 32 * 1024;
+
+/// Slots that are worth giving back when the last value has gone.
+const MANY: usize = 1024;
 
 /// A key into an [`Arena`] of `T`. A key whose value was removed finds nothing, also when the slot is taken again.
 pub struct Key<T> {
@@ -18,6 +22,8 @@ pub struct Key<T> {
 pub struct Arena<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
+    /// The generation that new slots begin with: later than all of slots that were given back.
+    first: u32,
     len: usize,
     limit: usize,
 }
@@ -25,17 +31,15 @@ pub struct Arena<T> {
 #[derive(Debug)]
 struct Slot<T> {
     generation: u32,
-    /// Boxed: a slot is never given back, so it has to be small when it is free.
+    /// Boxed: a slot is given back only when all are free, so it has to be small when it is.
     value: Option<Box<T>>,
 }
 
 impl<T> Arena<T> {
     /// An arena of at most `limit` values.
     pub fn with_limit(limit: usize) -> Self {
-        // What stays for ever is asked for at the start: later it would lie above what clients bring, and pin it.
-        let room = limit.min(ROOM);
-        let (slots, free) = (Vec::with_capacity(room), Vec::with_capacity(room));
-        Arena { slots, free, len: 0, limit: limit.min(u32::MAX as usize) }
+        let (slots, free) = room(limit);
+        Arena { slots, free, first: 0, len: 0, limit: limit.min(u32::MAX as usize) }
     }
 
     /// Adds a value, or gives it back if the arena is full.
@@ -46,7 +50,7 @@ impl<T> Arena<T> {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
-                self.slots.push(Slot { generation: 0, value: None });
+                self.slots.push(Slot { generation: self.first, value: None });
                 (self.slots.len() - 1) as u32
             }
         };
@@ -68,7 +72,19 @@ impl<T> Arena<T> {
             entry.generation = next;
             self.free.push(key.slot);
         }
+        if self.is_empty() && self.slots.len() > MANY {
+            self.give_back();
+        }
         Some(*value)
+    }
+
+    /// Gives all slots back, which are free, unless generations are used up: then keys would be given twice.
+    fn give_back(&mut self) {
+        let last = self.slots.iter().map(|slot| slot.generation).max();
+        if let Some(first) = last.and_then(|last| last.checked_add(1)) {
+            self.first = first;
+            (self.slots, self.free) = room(self.limit);
+        }
     }
 
     /// The value, if it is still there.
@@ -111,6 +127,12 @@ impl<T> Arena<T> {
     }
 }
 
+/// Room for the slots of an arena, and for the numbers of those that are free.
+fn room<T>(limit: usize) -> (Vec<Slot<T>>, Vec<u32>) {
+    let room = limit.min(ROOM);
+    (Vec::with_capacity(room), Vec::with_capacity(room))
+}
+
 // Derives would ask for `T: Clone` and so on, which a key does not need.
 impl<T> Clone for Key<T> {
     fn clone(&self) -> Self {
@@ -144,6 +166,20 @@ impl<T> fmt::Debug for Key<T> {
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
+
+    #[test]
+    fn a_crowd_that_left_takes_its_slots_along_but_not_their_keys() {
+        let mut arena = Arena::with_limit(10_000);
+        let crowd = |arena: &mut Arena<usize>| -> Vec<Key<usize>> {
+            (0..2 * MANY).map(|value| arena.insert(value).expect("there is room")).collect()
+        };
+        let first = crowd(&mut arena);
+        assert!(first.iter().enumerate().all(|(value, key)| arena.remove(*key) == Some(value)));
+        assert!(arena.slots.is_empty() && arena.free.is_empty());
+        let second = crowd(&mut arena);
+        assert!(first.iter().all(|key| arena.get(*key).is_none() && !second.contains(key)));
+        assert!(second.iter().enumerate().all(|(value, key)| arena.get(*key) == Some(&value)));
+    }
 
     /// Every sequence of six steps of "insert" and "remove the n-th key ever given" against a map.
     #[test]

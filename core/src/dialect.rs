@@ -216,19 +216,19 @@ pub enum Said {
     Command(Command),
 }
 
-/// The server's side of one connection.
+/// The server's side of one connection. What is far larger than the others is boxed, so that they do not take its room.
 #[derive(Debug)]
 pub enum Codec {
     /// conic, one of three generations.
     Conic(conic::Server),
     /// zenn.
-    Zenn(zenn::Server),
+    Zenn(Box<zenn::Server>),
     /// The room mesh.
     Mesh(mesh::Server),
     /// Tony Bai.
     TonyBai(tonybai::Server),
     /// Socket.IO, any version: the packets inside Engine.IO.
-    SocketIo(socketio::Server),
+    SocketIo(Box<socketio::Server>),
     /// Our own.
     Enishi(enishi::Server),
 }
@@ -255,7 +255,9 @@ impl Codec {
         }
         let conic = || conic::Server::detect(frame).filter(|_| is_open(Family::Conic)).map(Codec::Conic);
         let mesh = || mesh::Server::detect(frame).filter(|_| is_open(Family::Mesh)).map(Codec::Mesh);
-        let zenn = || zenn::Server::detect(frame).filter(|_| is_open(Family::Zenn)).map(Codec::Zenn);
+        let zenn = || {
+            zenn::Server::detect(frame).filter(|_| is_open(Family::Zenn)).map(|server| Codec::Zenn(Box::new(server)))
+        };
         conic().or_else(mesh).or_else(zenn)
     }
 

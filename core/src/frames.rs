@@ -47,6 +47,16 @@ impl Frames {
         Frames { masked, max_message_bytes, fragmented: false }
     }
 
+    /// Whether a message in several frames has begun and not ended: the library keeps its beginning.
+    pub fn is_amid_message(&self) -> bool {
+        self.fragmented
+    }
+
+    /// The bound for a message.
+    pub fn max_message_bytes(&self) -> usize {
+        self.max_message_bytes
+    }
+
     /// What `bytes` begin with, which has to be the beginning of a frame. The next call is for what follows.
     pub fn begin(&mut self, bytes: &[u8]) -> Begin {
         let [first, second, rest @ ..] = bytes else { return Begin::Part(2 - bytes.len()) };

@@ -35,8 +35,8 @@ pub struct Client {
     conn: Option<ConnId>,
     names: Vec<Name>,
     rooms: BTreeSet<RoomName>,
-    /// For clients that can resume.
-    session: Option<Session>,
+    /// For clients that can resume. Boxed: most cannot.
+    session: Option<Box<Session>>,
     /// Whom it signalled last: mostly whom it will signal next.
     correspondent: Option<ClientId>,
 }
@@ -266,9 +266,11 @@ impl Hub {
         }
         if resumable {
             let token = self.secrets.token();
-            state.session = Some(Session::new(token.clone()));
+            state.session = Some(Box::new(Session::new(token.clone())));
             self.tokens.insert(token, client);
         }
+        // Mostly the only one.
+        state.names.reserve_exact(1);
         state.names.push(name.clone());
         self.names.insert(name.clone(), client);
         self.stats.registrations += 1;
@@ -348,7 +350,7 @@ impl Hub {
             state.names.remove(position);
             // Without a name there is nothing to come back to.
             let over = if state.names.is_empty() { state.session.take() } else { None };
-            for token in over.into_iter().flat_map(Session::into_tokens) {
+            for token in over.into_iter().flat_map(|session| session.into_tokens()) {
                 self.tokens.remove(&token);
             }
         }
@@ -524,7 +526,7 @@ impl Hub {
         for room in state.rooms.clone() {
             self.take_out(client, &room, why, fx);
         }
-        for token in session.into_iter().flat_map(Session::into_tokens) {
+        for token in session.into_iter().flat_map(|session| session.into_tokens()) {
             self.tokens.remove(&token);
         }
         for name in self.clients.remove(client).map(|client| client.names).unwrap_or_default() {

@@ -274,8 +274,8 @@ fn server(ids: &mut Ids, dialect: Dialect) -> Codec {
     client.encode(&mut cx, &register, &mut frames).expect("a registration");
     let _ = client.encode(&mut cx, &Command::Join { room: "r".into(), tag: None }, &mut frames);
     let mut server = match dialect {
-        Dialect::SocketIo09 => Codec::SocketIo(socketio::Server::new(Version::Legacy, None, None)),
-        Dialect::SocketIo => Codec::SocketIo(socketio::Server::new(Version::Four, None, None)),
+        Dialect::SocketIo09 => Codec::SocketIo(Box::new(socketio::Server::new(Version::Legacy, None, None))),
+        Dialect::SocketIo => Codec::SocketIo(Box::new(socketio::Server::new(Version::Four, None, None))),
         Dialect::TonyBai => Codec::enter(Door::Offer, None).expect("a door"),
         _ => Codec::detect(&frames[0], None, None).expect("a dialect"),
     };

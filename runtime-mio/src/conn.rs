@@ -61,7 +61,7 @@ enum Phase {
     /// HTTP requests.
     Head(Head),
     /// WebSocket messages.
-    Ws(Box<Talk>),
+    Ws(Talk),
     /// Flush, tell the remote that there is no more, and for [`CloseReason::Local`] wait until it closes too: closing
     /// with bytes unread would make the kernel reset the connection, and the remote lose our last words.
     Closing { reason: CloseReason, shut: bool, discarded: usize },
@@ -319,7 +319,7 @@ impl Conn {
 
     fn open(&mut self, role: Role, used: usize, max_message_bytes: usize) {
         self.forget(used);
-        self.phase = Phase::Ws(Box::new(Talk::new(role, max_message_bytes)));
+        self.phase = Phase::Ws(Talk::new(role, max_message_bytes));
         self.resumed = true;
     }
 

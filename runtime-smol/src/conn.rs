@@ -49,7 +49,7 @@ enum Phase {
     /// HTTP requests.
     Head(Head),
     /// WebSocket messages.
-    Ws(Box<Talk>),
+    Ws(Talk),
     /// Write what waits, tell the remote that there is no more, and for [`CloseReason::Local`] wait until it closes too:
     /// closing with bytes unread would make the kernel reset the connection, and the remote lose our last words.
     Closing { reason: CloseReason, shut: bool },
@@ -89,7 +89,7 @@ impl Conn {
     /// A WebSocket that we dialled; `unread` came right behind the handshake.
     pub(crate) fn dialled(wire: Wire, bell: Arc<Bell>, unread: Vec<u8>, max_message_bytes: usize) -> Self {
         let talk = Talk::new(Role::Client, max_message_bytes);
-        Conn::new(wire, bell, Phase::Ws(Box::new(talk)), unread)
+        Conn::new(wire, bell, Phase::Ws(talk), unread)
     }
 
     fn new(wire: Wire, bell: Arc<Bell>, phase: Phase, unread: Vec<u8>) -> Self {
@@ -257,7 +257,7 @@ impl Conn {
     pub(crate) fn upgrade(&mut self, response: &Response, max_message_bytes: usize) {
         if let Phase::Head(_) = self.phase {
             self.out.bytes.extend_from_slice(&response.encode());
-            self.phase = Phase::Ws(Box::new(Talk::new(Role::Server, max_message_bytes)));
+            self.phase = Phase::Ws(Talk::new(Role::Server, max_message_bytes));
             self.bell.ring();
         }
     }

@@ -132,8 +132,8 @@ impl Talker {
         }
         let mut codec = match dialect {
             Dialect::TonyBai => Codec::enter(Door::Offer, None).expect("Tony Bai's door"),
-            Dialect::SocketIo => Codec::SocketIo(socketio::Server::new(Version::Four, None, None)),
-            Dialect::SocketIo09 => Codec::SocketIo(socketio::Server::new(Version::Legacy, None, None)),
+            Dialect::SocketIo => Codec::SocketIo(Box::new(socketio::Server::new(Version::Four, None, None))),
+            Dialect::SocketIo09 => Codec::SocketIo(Box::new(socketio::Server::new(Version::Legacy, None, None))),
             _ => Codec::detect(&frames[0], None, None).expect("a dialect that is detected"),
         };
         let mut heard = Vec::new();

@@ -36,8 +36,10 @@ impl World {
         client.encode(&mut self.cx(), &register, &mut frames).unwrap();
         let _ = client.encode(&mut self.cx(), &Command::Join { room: "r".into(), tag: None }, &mut frames);
         let mut server = match dialect {
-            Dialect::SocketIo09 => Codec::SocketIo(socketio::Server::new(socketio::Version::Legacy, None, None)),
-            Dialect::SocketIo => Codec::SocketIo(socketio::Server::new(socketio::Version::Four, None, None)),
+            Dialect::SocketIo09 => {
+                Codec::SocketIo(Box::new(socketio::Server::new(socketio::Version::Legacy, None, None)))
+            }
+            Dialect::SocketIo => Codec::SocketIo(Box::new(socketio::Server::new(socketio::Version::Four, None, None))),
             Dialect::TonyBai if offers => Codec::enter(Door::Offer, None).unwrap(),
             Dialect::TonyBai => Codec::enter(Door::Register, None).unwrap(),
             _ => Codec::detect(&frames[0], None, None).unwrap(),

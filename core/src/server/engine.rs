@@ -206,7 +206,7 @@ impl Server {
         };
         self.sessions.last += 1;
         let session = ConnId::session(self.sessions.last);
-        let codec = Codec::SocketIo(socketio::Server::new(version, name, room));
+        let codec = Codec::SocketIo(Box::new(socketio::Server::new(version, name, room)));
         let stage = Stage::Socket(Box::new(Socket::new(self.now, Some(codec), bucket, false)));
         self.conns.insert(session, Conn { stage, counted, ..Conn::new(listener, remote) });
         if counted {

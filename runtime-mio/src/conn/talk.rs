@@ -19,8 +19,9 @@ const FRAME_BYTES: usize = 16;
 pub(super) struct Talk {
     /// Takes the messages that come in one frame.
     frames: Frames,
-    /// Has the rest: control frames, fragments, violations. It gets whole frames, so it holds no buffer for halves.
-    context: WebSocketContext,
+    /// tungstenite has the rest: control frames, fragments, violations, our close frame, and what a client says. It gets
+    /// whole frames, so it holds no buffer for halves, and a server has it only while it has something to remember.
+    library: Option<Box<WebSocketContext>>,
     role: Role,
     /// Our close frame is sent.
     pub(super) closing: bool,
@@ -44,14 +45,21 @@ pub(super) struct Full;
 
 impl Talk {
     pub(super) fn new(role: Role, max_message_bytes: usize) -> Self {
-        let config = WebSocketConfig::default()
-            // Its least: it is fed from memory, frame by frame.
-            .read_buffer_size(0)
-            .write_buffer_size(0)
-            .max_message_size(Some(max_message_bytes))
-            .max_frame_size(Some(max_message_bytes));
         let frames = Frames::new(role == Role::Server, max_message_bytes);
-        Talk { frames, context: WebSocketContext::new(role, Some(config)), role, closing: false, faulty: false }
+        Talk { frames, library: None, role, closing: false, faulty: false }
+    }
+
+    fn library(&mut self) -> &mut WebSocketContext {
+        let most = Some(self.frames.max_message_bytes());
+        self.library.get_or_insert_with(|| {
+            let config = WebSocketConfig::default()
+                // Its least: it is fed from memory, frame by frame.
+                .read_buffer_size(0)
+                .write_buffer_size(0)
+                .max_message_size(most)
+                .max_frame_size(most);
+            Box::new(WebSocketContext::new(self.role, Some(config)))
+        })
     }
 
     /// The next message in `chunk`. Pings and close frames are answered into `out`. A part of a frame is left there.
@@ -67,7 +75,9 @@ impl Talk {
                 Begin::Other(whole) => {
                     let (mut frame, rest) = chunk.split_at(whole);
                     *chunk = rest;
-                    match self.leave(&mut frame, out) {
+                    let heard = self.leave(&mut frame, out);
+                    self.forget();
+                    match heard {
                         Some(heard) => heard,
                         None => continue,
                     }
@@ -83,23 +93,31 @@ impl Talk {
     /// Leaves a frame to tungstenite. `None`: it means nothing by itself.
     fn leave(&mut self, frame: &mut &[u8], out: &mut Out) -> Option<Heard> {
         let mut pipe = Pipe { input: frame, out, replying: true };
-        Some(Heard::Frame(match self.context.read(&mut pipe) {
+        let library = self.library();
+        Some(Heard::Frame(match library.read(&mut pipe) {
             Ok(Message::Text(text)) => Frame::Text(text),
             Ok(Message::Binary(bytes)) => Frame::Binary(bytes),
             Ok(Message::Ping(_)) => {
                 // The pong is queued inside; flushing moves it to `out`.
-                let _ = self.context.flush(&mut pipe);
+                let _ = library.flush(&mut pipe);
                 Frame::Ping
             }
             Ok(Message::Pong(_)) => Frame::Pong,
             Ok(Message::Close(frame)) => {
-                let _ = self.context.flush(&mut pipe);
+                let _ = library.flush(&mut pipe);
                 return Some(Heard::Closed(CloseReason::Remote(frame.map_or(1005, |frame| frame.code.into()))));
             }
             Ok(Message::Frame(_)) => return None,
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return None,
             Err(error) => return Some(self.refuse(fault(&error))),
         }))
+    }
+
+    /// Lets a server's library go while there is nothing to remember: no beginning of a message, no close frame.
+    fn forget(&mut self) {
+        if self.role == Role::Server && !self.closing && !self.faulty && !self.frames.is_amid_message() {
+            self.library = None;
+        }
     }
 
     fn refuse(&mut self, fault: FrameFault) -> Heard {
@@ -113,7 +131,7 @@ impl Talk {
         if out.len() + len + FRAME_BYTES > DRIVER_WAITING_BYTES {
             return Err(Full);
         }
-        if !self.context.can_write() {
+        if self.library.as_ref().is_some_and(|library| !library.can_write()) {
             return Ok(());
         }
         let counted = matches!(frame, Frame::Text(_) | Frame::Binary(_));
@@ -129,7 +147,7 @@ impl Talk {
             Role::Client => {
                 let mut pipe = Pipe { input: &mut &[][..], out, replying: false };
                 let frame = Wire::from_payload(FrameHeader { opcode, ..FrameHeader::default() }, payload);
-                if self.context.write(&mut pipe, Message::Frame(frame)).is_ok() && counted {
+                if self.library().write(&mut pipe, Message::Frame(frame)).is_ok() && counted {
                     out.mark(len);
                 }
             }
@@ -143,7 +161,7 @@ impl Talk {
         let end = (0..=reason.len().min(CLOSE_REASON_BYTES)).rev().find(fits).unwrap_or(0);
         let frame = CloseFrame { code: CloseCode::from(code), reason: reason[..end].into() };
         let mut pipe = Pipe { input: &mut &[][..], out, replying: false };
-        let _ = self.context.close(&mut pipe, Some(frame));
+        let _ = self.library().close(&mut pipe, Some(frame));
         self.closing = true;
     }
 }

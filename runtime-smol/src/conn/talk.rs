@@ -27,7 +27,8 @@ const PONG_BACKLOG_BYTES: usize = 64 * 1024;
 pub(super) struct Talk {
     /// Takes the messages that come in one frame.
     frames: Frames,
-    ws: WebSocketStream<Pipe>,
+    /// A server's is there only while it has something to remember.
+    library: Option<Box<WebSocketStream<Pipe>>>,
     role: Role,
     /// Our close frame is sent.
     pub(super) closing: bool,
@@ -52,16 +53,23 @@ pub(super) enum Heard {
 impl Talk {
     /// A WebSocket whose handshake is done.
     pub(super) fn new(role: Role, max_message_bytes: usize) -> Self {
-        let config = WebSocketConfig::default()
-            // Its least: it is fed from memory, frame by frame.
-            .read_buffer_size(0)
-            .write_buffer_size(0)
-            .max_message_size(Some(max_message_bytes))
-            .max_frame_size(Some(max_message_bytes));
-        // Without a handshake there is nothing to wait for.
-        let ws = smol::future::block_on(WebSocketStream::from_raw_socket(Pipe::default(), role, Some(config)));
         let frames = Frames::new(role == Role::Server, max_message_bytes);
-        Talk { frames, ws, role, closing: false, faulty: false }
+        Talk { frames, library: None, role, closing: false, faulty: false }
+    }
+
+    fn library(&mut self) -> &mut WebSocketStream<Pipe> {
+        let most = Some(self.frames.max_message_bytes());
+        self.library.get_or_insert_with(|| {
+            let config = WebSocketConfig::default()
+                // Its least: it is fed from memory, frame by frame.
+                .read_buffer_size(0)
+                .write_buffer_size(0)
+                .max_message_size(most)
+                .max_frame_size(most);
+            let stream = WebSocketStream::from_raw_socket(Pipe::default(), self.role, Some(config));
+            // Without a handshake there is nothing to wait for.
+            Box::new(smol::future::block_on(stream))
+        })
     }
 
     /// The next message in `chunk`. Pings and close frames are answered into `out`. A part of a frame is left there.
@@ -77,7 +85,9 @@ impl Talk {
                 Begin::Other(whole) => {
                     let (frame, rest) = chunk.split_at(whole);
                     *chunk = rest;
-                    match self.leave(frame, out) {
+                    let heard = self.leave(frame, out);
+                    self.forget();
+                    match heard {
                         Some(heard) => heard,
                         None => continue,
                     }
@@ -92,9 +102,10 @@ impl Talk {
 
     /// Leaves a frame to the library. `None`: it means nothing by itself.
     fn leave(&mut self, frame: &[u8], out: &mut Vec<u8>) -> Option<Heard> {
-        self.ws.get_mut().give(frame);
+        let library = self.library();
+        library.get_mut().give(frame);
         let mut cx = Context::from_waker(Waker::noop());
-        let Poll::Ready(found) = Pin::new(&mut self.ws).poll_next(&mut cx) else { return None };
+        let Poll::Ready(found) = Pin::new(library).poll_next(&mut cx) else { return None };
         let heard = match found? {
             Ok(Message::Text(text)) => Heard::Frame(Frame::Text(text)),
             Ok(Message::Binary(bytes)) => Heard::Frame(Frame::Binary(bytes)),
@@ -112,6 +123,13 @@ impl Talk {
             out.extend_from_slice(&answer);
         }
         Some(heard)
+    }
+
+    /// Lets a server's library go while there is nothing to remember: no beginning of a message, no close frame.
+    fn forget(&mut self) {
+        if self.role == Role::Server && !self.closing && !self.faulty && !self.frames.is_amid_message() {
+            self.library = None;
+        }
     }
 
     fn refuse(&mut self, fault: FrameFault) -> Heard {
@@ -145,15 +163,16 @@ impl Talk {
 
     fn say(&mut self, message: Message, out: &mut Vec<u8>) {
         // Refused only after a close frame, when nothing is to be written.
-        let _ = Pin::new(&mut self.ws).start_send(message);
+        let _ = Pin::new(self.library()).start_send(message);
         out.extend_from_slice(&self.written());
     }
 
     /// What the library has written.
     fn written(&mut self) -> Vec<u8> {
         // Never pending: the pipe takes everything. An error is of a connection that is closed already.
-        let _ = Pin::new(&mut self.ws).poll_flush(&mut Context::from_waker(Waker::noop()));
-        self.ws.get_mut().take()
+        let library = self.library();
+        let _ = Pin::new(&mut *library).poll_flush(&mut Context::from_waker(Waker::noop()));
+        library.get_mut().take()
     }
 }
 

@@ -150,7 +150,7 @@ impl Bench {
         let mut said = Vec::new();
         if self.signaling.dialect() == Dialect::SocketIo09 && self.server.is_none() {
             // This client waits for the server's first word.
-            self.server = Some(Codec::SocketIo(socketio::Server::new(socketio::Version::Legacy, None, None)));
+            self.server = Some(Codec::SocketIo(Box::new(socketio::Server::new(socketio::Version::Legacy, None, None))));
         }
         if let Some(server) = &mut self.server {
             let _ = server.encode(&mut cx, event, &mut said);
@@ -165,7 +165,9 @@ impl Bench {
         if self.server.is_none() {
             self.server = match self.signaling.dialect() {
                 Dialect::TonyBai => Codec::enter(Door::Offer, None),
-                Dialect::SocketIo => Some(Codec::SocketIo(socketio::Server::new(socketio::Version::Four, None, None))),
+                Dialect::SocketIo => {
+                    Some(Codec::SocketIo(Box::new(socketio::Server::new(socketio::Version::Four, None, None))))
+                }
                 _ => Codec::detect(frame, None, None),
             };
         }

@@ -192,6 +192,8 @@ impl Server {
     fn registered(&mut self, cx: &mut Context<'_>, name: &Name) -> Frame {
         self.asked = None;
         if !self.names.contains(name) {
+            // Mostly the only one.
+            self.names.reserve_exact(1);
             self.names.push(name.clone());
         }
         Frame::text(match self.generation {
