@@ -141,6 +141,7 @@ fn output(output: &Output<ServerNotice>) -> String {
         Output::Drop { conn } => format!("{conn} drop"),
         Output::Notice(ServerNotice::Trace(trace)) => format!("log: {trace}"),
         Output::Notice(ServerNotice::Drained) => "drained".to_owned(),
+        Output::ReleaseMemory => "release memory".to_owned(),
         Output::Dial { .. }
         | Output::Get { .. }
         | Output::Datagram { .. }

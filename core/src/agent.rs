@@ -33,6 +33,7 @@ use crate::agent::signaling::{Signaling, SignalingEffect};
 use crate::agent::tracks::{Tracks, TracksEffect};
 use crate::agent::turn::Relays;
 use crate::clock::WallClock;
+use crate::crowd::Crowd;
 use crate::dialect::Dialect;
 use crate::dialect::socketio::EVERYONE;
 use crate::ids::Secrets;
@@ -282,6 +283,9 @@ const GOODBYE: Duration = Duration::from_millis(900);
 /// Commands that wait for the first registration, at most.
 const POSTPONED: usize = 1024;
 
+/// Peer connections whose memory is worth giving back when they have ended: each has some fifty kilobytes.
+const CROWD: usize = 16;
+
 /// The mark on relayed data, so that its refusal is told apart from that of a candidate.
 const RELAY_TAG: &str = "relay";
 
@@ -290,6 +294,7 @@ const RELAY_TAG: &str = "relay";
 pub struct Agent {
     signaling: Signaling,
     peers: Peers,
+    crowd: Crowd,
     /// Whether TURN servers are taken from the signaling server.
     takes_turn: bool,
     habits: Habits,
@@ -345,6 +350,7 @@ impl Agent {
         let mut agent = Agent {
             signaling,
             peers,
+            crowd: Crowd::of(CROWD),
             takes_turn,
             habits,
             tracks: Tracks::new(config.media.once),
@@ -582,6 +588,9 @@ impl Agent {
     }
 
     fn timeout(&mut self, now: Instant) {
+        if self.crowd.has_left(now, self.peers.len()) {
+            self.outputs.push_back(Output::ReleaseMemory);
+        }
         self.signaling.timeout(now, &mut self.from_signaling);
         self.peers.timeout(now, &mut self.from_peers);
         self.play(now);
@@ -642,6 +651,7 @@ impl Machine for Agent {
             Input::FileWritten { op, result } => self.file_written(now, op, result),
         }
         self.settle(now);
+        self.crowd.count(now, self.peers.len());
         if let Some(until) = self.quitting.filter(|_| !self.ended) {
             self.quit(now, until);
         }
@@ -657,6 +667,7 @@ impl Machine for Agent {
         }
         let quitting = self.quitting.filter(|_| !self.signaling.is_leaving()).map(|at| (at, "quit"));
         let next = [
+            self.crowd.next_timeout().map(|at| (at, "memory of a crowd")),
             self.signaling.next_timeout(),
             self.peers.next_timeout(),
             self.habits.next_timeout(),

@@ -337,6 +337,8 @@ pub enum Output<N> {
         /// The connection.
         conn: ConnId,
     },
+    /// Give free memory back to the system: a crowd has left, and nobody came instead.
+    ReleaseMemory,
     /// Open a WebSocket as a client; answered by [`Input::Dialed`] or [`Input::DialFailed`].
     Dial {
         /// The attempt.

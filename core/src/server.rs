@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::clock::WallClock;
+use crate::crowd::Crowd;
 use crate::deadlines::Deadlines;
 use crate::dialect::{Codec, Context, Dialect, Door, Family, Heard, Said, enishi};
 use crate::http::asset::{self, Asset};
@@ -43,6 +44,9 @@ const ECHO_PATH: &str = "/echo";
 
 /// The longest list whose memory is kept for the next message.
 const KEPT: usize = 16;
+
+/// Connections whose memory is worth giving back when they have left.
+const CROWD: usize = 64;
 
 /// Close code: the session goes on in another connection. Private use (RFC 6455, 7.4.2).
 const CLOSE_REPLACED: u16 = 4000;
@@ -101,6 +105,8 @@ enum Wake {
     Grace,
     /// The end of draining.
     Drain,
+    /// A crowd may have left for good.
+    Crowd,
     /// A connection of which something may be due.
     Conn(ConnId),
 }
@@ -122,6 +128,7 @@ pub struct Server {
     /// For their ids.
     sids: Secrets,
     addresses: BTreeMap<IpAddr, usize>,
+    crowd: Crowd,
     wakes: Deadlines<Wake>,
     outputs: VecDeque<Output<ServerNotice>>,
     /// Lists that are empty between two inputs: their memory serves the next message.
@@ -151,6 +158,7 @@ impl Server {
             sessions: engine::Sessions::default(),
             sids: Secrets::second(seed),
             addresses: BTreeMap::new(),
+            crowd: Crowd::of(CROWD),
             wakes: Deadlines::default(),
             outputs: VecDeque::new(),
             heard: Vec::new(),
@@ -204,6 +212,12 @@ impl Server {
         }
     }
 
+    fn count_crowd(&mut self) {
+        if let Some(at) = self.crowd.count(self.now, self.conns.len()) {
+            self.wakes.set(Wake::Crowd, at);
+        }
+    }
+
     fn trace(&mut self, trace: Trace) {
         self.outputs.push_back(Output::Notice(ServerNotice::Trace(trace)));
     }
@@ -252,6 +266,7 @@ impl Machine for Server {
         let why = match wake {
             Wake::Grace => "grace time of a session",
             Wake::Drain => "end of draining",
+            Wake::Crowd => "memory of a crowd",
             Wake::Conn(conn) => self.why_look_at(*conn, at),
         };
         Some(Deadline { at, why })
@@ -269,6 +284,7 @@ impl Server {
         let crowded = here >= limits.connections_per_address && !remote.ip().to_canonical().is_loopback();
         self.conns.insert(conn, Conn::new(listener, remote));
         *self.addresses.entry(address).or_default() += 1;
+        self.count_crowd();
         self.stats.accepted += 1;
         if full || crowded {
             self.stats.turned_away += 1;
@@ -403,6 +419,7 @@ impl Server {
     fn forget(&mut self, conn: ConnId, why: Departure, text: Cow<'static, str>) {
         self.let_go(conn, why);
         let Some(state) = self.conns.remove(conn) else { return };
+        self.count_crowd();
         self.wakes.clear(&Wake::Conn(conn));
         self.stats.closed += u64::from(!conn.is_session());
         let address = block(state.remote.ip());

@@ -1,9 +1,11 @@
 //! Free memory goes back to the system.
+//!
+//! It is public for whoever has peers without a machine around them: a bench.
 
 /// Gives back what the allocator keeps for later. glibc alone keeps more than a little.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code)]
-pub(crate) fn trim() {
+pub fn release() {
     // SAFETY: malloc_trim(3) asks nothing of its caller and may be called from any thread. It gives the system pages in
     // which no block is in use, so no reference of ours can point into them.
     unsafe { libc::malloc_trim(0) };
@@ -11,4 +13,4 @@ pub(crate) fn trim() {
 
 /// Nothing: other allocators do so by themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub(crate) fn trim() {}
+pub fn release() {}

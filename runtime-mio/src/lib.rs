@@ -11,7 +11,7 @@
 mod conn;
 mod driver;
 mod files;
-mod heap;
+pub mod heap;
 mod inbox;
 pub mod udp;
 

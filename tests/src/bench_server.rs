@@ -43,6 +43,8 @@ pub struct Bench {
     pub traces: Vec<Trace>,
     /// Whether the server said that it is drained.
     pub drained: bool,
+    /// How often the server had free memory go back to the system.
+    pub released: usize,
     /// The headers of the last answer on a connection.
     pub headers: BTreeMap<ConnId, Vec<(String, String)>>,
     /// Connections that are WebSockets, and those that the server dropped.
@@ -69,6 +71,7 @@ impl Bench {
             readers: BTreeMap::new(),
             traces: Vec::new(),
             drained: false,
+            released: 0,
             headers: BTreeMap::new(),
             sockets: BTreeSet::new(),
             dropped: BTreeSet::new(),
@@ -290,6 +293,10 @@ impl Bench {
                 }
                 Output::Notice(ServerNotice::Drained) => {
                     self.drained = true;
+                    continue;
+                }
+                Output::ReleaseMemory => {
+                    self.released += 1;
                     continue;
                 }
                 Output::Dial { .. }

@@ -14,6 +14,7 @@ use enishi_core::deadlines::Deadlines;
 use enishi_core::limits::CHANNEL_BUFFER_BYTES;
 use enishi_core::peer::{ChannelSpec, Peer, PeerConfig, PeerEffect, PeerState};
 use enishi_core::signal::Signal;
+use enishi_runtime_mio::heap;
 
 use super::datachannel::imagined;
 use super::link::Way;
@@ -50,13 +51,11 @@ pub fn run(count: usize, time: Duration, progress: &Progress) -> Result<Report, 
     let (look, since) = (Look::now(None), Instant::now());
     crowd.rest(time, progress, "measuring")?;
     let (usage, window) = (look.since(), since.elapsed());
-    drop(crowd);
-    let left = own.rss();
+    let left = left(crowd);
     let mut crowd = Crowd::connected(count, progress)?;
     crowd.rest(SETTLE, progress, "settling")?;
     let again = own.rss();
-    drop(crowd);
-    let left_again = own.rss();
+    let left_again = self::left(crowd);
 
     let mut report = Report::default();
     report.put("peers", "peers", Some(count), "");
@@ -79,6 +78,13 @@ pub fn run(count: usize, time: Duration, progress: &Progress) -> Result<Report, 
     report.put("rss_after_again_bytes", "after all left again", left_again, "bytes");
     report.put("rss_second_growth_percent", "more than the first time", more(left_again, left), "%");
     Ok(report)
+}
+
+/// Memory once all have left. Gives what is free back to the system, as a driver does after a crowd.
+fn left(crowd: Crowd) -> Option<u64> {
+    drop(crowd);
+    heap::release();
+    Pid(std::process::id()).rss()
 }
 
 /// Peers, each connected with the one beside it: 0 with 1, 2 with 3.

@@ -191,6 +191,11 @@ impl Peers {
         }
     }
 
+    /// How many connections there are.
+    pub(super) fn len(&self) -> usize {
+        self.remotes.len()
+    }
+
     /// Whether there is no connection.
     pub(super) fn is_empty(&self) -> bool {
         self.remotes.is_empty()

@@ -26,6 +26,20 @@ fn two_agents_talk() {
 }
 
 #[test]
+fn the_memory_of_many_connections_goes_back_when_they_have_ended() {
+    let mut world = World::new();
+    let host = world.add("host", None);
+    let guests: Vec<usize> = (0..CROWD).map(|n| world.add(&format!("guest-{n}"), Some("host"))).collect();
+    world.until(SECOND * 20, "all are connected", |world| guests.iter().all(|guest| world.open(*guest)));
+    for guest in guests {
+        assert!(world.released.is_empty());
+        world.command(guest, AgentCommand::Quit);
+    }
+    world.run(SECOND * 20);
+    assert_eq!(world.released, [host]);
+}
+
+#[test]
 fn glare_gives_one_connection() {
     let mut world = World::new();
     world.add("bob", Some("alice"));

@@ -46,6 +46,7 @@ impl Kind {
             Output::Drop { conn } => (9, Some(*conn)),
             Output::Notice(ServerNotice::Trace(_)) => (10, None),
             Output::Notice(ServerNotice::Drained) => (11, None),
+            Output::ReleaseMemory => (12, None),
             // A server neither dials nor has UDP sockets or files.
             Output::Dial { .. }
             | Output::Get { .. }

@@ -20,6 +20,11 @@ impl Server {
                     self.carry_out(fx);
                 }
                 Wake::Drain => self.drained(),
+                Wake::Crowd => {
+                    if self.crowd.has_left(self.now, self.conns.len()) {
+                        self.outputs.push_back(Output::ReleaseMemory);
+                    }
+                }
                 Wake::Conn(conn) => self.look_at(conn),
             }
         }

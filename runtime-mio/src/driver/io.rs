@@ -6,7 +6,6 @@ use std::mem;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use enishi_core::crowd::Crowd;
 use enishi_core::machine::{ConnId, Deadline, DialId, FileOp, Input, failure};
 use enishi_core::table::Table;
 use mio::event::Event as Readiness;
@@ -18,7 +17,6 @@ use crate::Sockets;
 use crate::conn::dial::{self, Dial, Host, Resolved, Shake};
 use crate::conn::{Conn, Joined, Over};
 use crate::files::{Files, Job};
-use crate::heap;
 use crate::inbox::{Handle, Inbox};
 use crate::udp::Port;
 
@@ -60,7 +58,6 @@ pub(crate) struct Io<C> {
     pub(super) backlog: VecDeque<Input<'static, C>>,
     deadlines: BTreeSet<(Instant, Due)>,
     joined: Joined,
-    crowd: Crowd,
 }
 
 pub(super) struct Listener {
@@ -121,7 +118,6 @@ impl<C> Io<C> {
             backlog: VecDeque::new(),
             deadlines: BTreeSet::new(),
             joined: Joined::new(),
-            crowd: Crowd::default(),
         };
         Ok((io, handle))
     }
@@ -130,7 +126,7 @@ impl<C> Io<C> {
     pub(super) fn wait(&mut self, events: &mut Events, deadline: Option<Deadline>) -> io::Result<()> {
         let left_over = !(self.ready.is_empty() && self.dirty.is_empty() && self.backlog.is_empty());
         let own = self.deadlines.first().map(|(at, _)| *at);
-        let next = [deadline.map(|deadline| deadline.at), own, self.crowd.next_timeout()].into_iter().flatten().min();
+        let next = [deadline.map(|deadline| deadline.at), own].into_iter().flatten().min();
         let timeout = match next {
             _ if left_over => Some(Duration::ZERO),
             Some(at) => Some(at.saturating_duration_since(Instant::now())),
@@ -212,7 +208,6 @@ impl<C> Io<C> {
         self.poll.registry().register(&mut conn.socket, Source::Conn(id).token(), interest).ok()?;
         self.last_conn = id.0;
         self.conns.insert(id, conn);
-        self.crowd.count(self.conns.len(), Instant::now);
         Some(id)
     }
 
@@ -261,9 +256,7 @@ impl<C> Io<C> {
     }
 
     fn remove(&mut self, id: ConnId) -> bool {
-        let found = self.conns.remove(id).is_some();
-        self.crowd.count(self.conns.len(), Instant::now);
-        found
+        self.conns.remove(id).is_some()
     }
 
     fn finish(&mut self, id: ConnId, over: Over) {
@@ -280,9 +273,6 @@ impl<C> Io<C> {
 
     /// Sees to the driver's own deadlines.
     pub(super) fn expire(&mut self, now: Instant) {
-        if self.crowd.has_left(self.conns.len(), now) {
-            heap::trim();
-        }
         while let Some((at, due)) = self.deadlines.first().copied()
             && at <= now
         {

@@ -7,7 +7,6 @@ use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use enishi_core::crowd::Crowd;
 use enishi_core::machine::{CloseReason, ConnId, ListenerId};
 use enishi_core::table::Table;
 use smol::channel::{Receiver, Sender};
@@ -16,7 +15,6 @@ use smol::{Async, LocalExecutor, Timer};
 use crate::bell::Bell;
 use crate::conn::{Conn, Spare, Wire};
 use crate::files::Files;
-use crate::heap;
 use crate::udp::Udp;
 
 use super::Event;
@@ -47,7 +45,6 @@ pub(crate) struct Io<'a> {
     lingering: VecDeque<(Instant, ConnId)>,
     /// Lent to connections that write.
     spare: Spare,
-    crowd: Crowd,
     pub(super) udp: Vec<Udp>,
     pub(super) files: Files,
 }
@@ -68,7 +65,6 @@ impl<'a> Io<'a> {
             dirty: Vec::with_capacity(ROOM),
             lingering: VecDeque::new(),
             spare: Spare::new(),
-            crowd: Crowd::default(),
             udp: Vec::new(),
         }
     }
@@ -100,7 +96,6 @@ impl<'a> Io<'a> {
         self.last_conn += 1;
         let id = ConnId(self.last_conn);
         self.conns.insert(id, make(Bell::new(id, self.bells.clone())));
-        self.crowd.count(self.conns.len(), Instant::now);
         id
     }
 
@@ -120,7 +115,6 @@ impl<'a> Io<'a> {
             // Nobody is left to ring, and the last piece of the queue lies above what all of them had.
             (self.bells, self.rings) = smol::channel::unbounded();
         }
-        self.crowd.count(self.conns.len(), Instant::now);
     }
 
     /// Whether there is something to do without waiting.
@@ -159,26 +153,14 @@ impl<'a> Io<'a> {
         over
     }
 
-    /// When the driver itself has something to do.
-    pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.next_linger().into_iter().chain(self.crowd.next_timeout()).min()
-    }
-
-    /// Gives memory back when it is time.
-    pub(super) fn tidy(&mut self, now: Instant) {
-        if self.crowd.has_left(self.conns.len(), now) {
-            heap::trim();
-        }
-    }
-
     /// When the next connection has had the time to end by itself.
-    fn next_linger(&self) -> Option<Instant> {
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
         self.lingering.front().map(|&(at, _)| at)
     }
 
     /// The next connection that has had the time to end by itself and has not, removed, and why it ends.
     pub(super) fn expire(&mut self, now: Instant) -> Option<(ConnId, CloseReason)> {
-        while self.next_linger().is_some_and(|at| at <= now)
+        while self.next_timeout().is_some_and(|at| at <= now)
             && let Some((_, id)) = self.lingering.pop_front()
         {
             if let Some(reason) = self.conns.get(id).and_then(|conn| conn.over(true)) {

@@ -371,6 +371,7 @@ impl World {
             Output::Drop { conn } => self.client_ends(conn, CloseReason::Eof, false),
             Output::ReadFile { op, path, offset, len } => self.read_file(index, op, &path, offset, len),
             Output::WriteFile { op, path, at, bytes } => self.write_file(index, op, path, at, &bytes),
+            Output::ReleaseMemory => {}
             other => panic!("agent {index} wants {other:?}"),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use enishi_core::machine::{Frame, FrameFault, Input};
+use enishi_core::machine::{CloseReason, Frame, FrameFault, Input};
 use enishi_core::server::ServerConfig;
 use enishi_tests::bench_server::{Bench, Got};
 
@@ -104,6 +104,20 @@ fn who_sends_too_fast_waits_and_loses_nothing() {
     }
     assert_eq!(answered, 500);
     assert!((298..=301).contains(&paused), "after a burst of 200, one by one: {paused}");
+}
+
+#[test]
+fn the_memory_of_a_crowd_goes_back_once_it_has_left() {
+    let mut bench = bench();
+    let crowd: Vec<_> = (0..100).map(|n| bench.enishi(&format!("client-{n}"))).collect();
+    for (n, conn) in crowd.into_iter().enumerate() {
+        assert_eq!(bench.released, 0, "{n} have left");
+        bench.input(Input::Closed { conn, reason: CloseReason::Eof });
+    }
+    bench.pass(seconds(2));
+    assert_eq!(bench.released, 1);
+    bench.pass(seconds(3600));
+    assert_eq!(bench.released, 1, "nobody came since");
 }
 
 #[test]

@@ -37,6 +37,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "arena",
             "clock",
+            "crowd",
             "deadlines",
             "dialect",
             "ids",
@@ -54,6 +55,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "arena",
             "clock",
+            "crowd",
             "deadlines",
             "dialect",
             "http",

@@ -36,6 +36,8 @@ pub(super) struct World {
     pub(super) notices: Vec<(Duration, usize, AgentNotice)>,
     pub(super) dials: Vec<(Duration, usize)>,
     pub(super) closes: Vec<(usize, u16)>,
+    /// Who had free memory go back to the system.
+    pub(super) released: Vec<usize>,
     /// Which part of the datagrams is lost.
     pub(super) loss: f64,
     rng: fastrand::Rng,
@@ -175,6 +177,7 @@ impl World {
             notices: Vec::new(),
             dials: Vec::new(),
             closes: Vec::new(),
+            released: Vec::new(),
             loss: 0.0,
             rng: fastrand::Rng::with_seed(7),
             narrow: None,
@@ -257,6 +260,7 @@ impl World {
                 }
             }
             Output::Drop { conn } => drop(self.relay.conns.remove(&conn)),
+            Output::ReleaseMemory => self.released.push(index),
             other => panic!("{other:?}"),
         }
     }
