@@ -12,7 +12,7 @@ use mio::Events;
 
 use crate::conn::{Conn, Event};
 use crate::files::Job;
-use crate::heap;
+use crate::system;
 use crate::udp::Received;
 
 pub(crate) use io::Io;
@@ -148,7 +148,7 @@ fn act<C, N>(io: &mut Io<C>, output: Output<N>, notice: &mut impl FnMut(N) -> Co
         Output::Read { conn, on } => io.with(conn, |conn| conn.pause(!on)),
         Output::Close { conn, code, reason } => io.with(conn, |conn| conn.close(code, &reason)),
         Output::Drop { conn } => io.forget(conn),
-        Output::ReleaseMemory => heap::release(),
+        Output::ReleaseMemory => system::release_memory(),
         Output::Dial { dial, url, protocol, max_message_bytes } => io.dial(dial, &url, protocol, max_message_bytes),
         Output::Get { dial, url } => io.get(dial, &url),
         Output::Datagram { local, remote, bytes } => {

@@ -11,8 +11,8 @@
 mod conn;
 mod driver;
 mod files;
-pub mod heap;
 mod inbox;
+pub mod system;
 pub mod udp;
 
 use std::fmt;

@@ -15,7 +15,7 @@ use smol::future::{or, pending, yield_now};
 use crate::conn::dial::{Open, Target, dial, get};
 use crate::conn::{Conn, News, Wire};
 use crate::files::{Done, Job};
-use crate::heap;
+use crate::system;
 use crate::udp::{self, Udp};
 
 pub(crate) use io::Io;
@@ -314,7 +314,7 @@ fn act<N>(io: &mut Io<'_>, output: Output<N>) -> Option<N> {
         Output::Read { conn, on } => io.with(conn, |conn| conn.pause(!on)),
         Output::Close { conn, code, reason } => io.with(conn, |conn| conn.close(code, &reason)),
         Output::Drop { conn } => io.forget(conn),
-        Output::ReleaseMemory => heap::release(),
+        Output::ReleaseMemory => system::release_memory(),
         Output::Dial { dial: id, url, protocol, max_message_bytes } => {
             let target = Target { url, protocol, max_message_bytes };
             io.executor.spawn(dial(id, target, io.events.clone())).detach();

@@ -19,8 +19,8 @@ mod bell;
 mod conn;
 mod driver;
 mod files;
-mod heap;
 mod inbox;
+mod system;
 mod udp;
 
 use std::io;
@@ -29,6 +29,7 @@ use std::ops::ControlFlow;
 
 use enishi_core::machine::Machine;
 use smol::{Async, LocalExecutor};
+use socket2::SockRef;
 
 pub use inbox::{Handle, Stopped};
 
@@ -59,6 +60,11 @@ where
     /// # Errors
     /// The operating system refuses to watch a socket.
     pub fn new(machine: M, sockets: Sockets) -> io::Result<(Self, Handle<M::Command>)> {
+        for listener in &sockets.listeners {
+            // What is accepted inherits it, so that it need not be set for each connection.
+            let _ = SockRef::from(listener).set_tcp_nodelay(true);
+            system::accept_with_bytes(listener);
+        }
         let listeners = sockets.listeners.into_iter().map(Async::new).collect::<io::Result<_>>()?;
         let udp = sockets.udp.into_iter().map(Async::new).collect::<io::Result<_>>()?;
         let (handle, commands) = inbox::channel();

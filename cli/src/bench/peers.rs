@@ -14,7 +14,7 @@ use enishi_core::deadlines::Deadlines;
 use enishi_core::limits::CHANNEL_BUFFER_BYTES;
 use enishi_core::peer::{ChannelSpec, Peer, PeerConfig, PeerEffect, PeerState};
 use enishi_core::signal::Signal;
-use enishi_runtime_mio::heap;
+use enishi_runtime_mio::system;
 
 use super::datachannel::imagined;
 use super::link::Way;
@@ -83,7 +83,7 @@ pub fn run(count: usize, time: Duration, progress: &Progress) -> Result<Report, 
 /// Memory once all have left. Gives what is free back to the system, as a driver does after a crowd.
 fn left(crowd: Crowd) -> Option<u64> {
     drop(crowd);
-    heap::release();
+    system::release_memory();
     Pid(std::process::id()).rss()
 }
 

@@ -18,6 +18,7 @@ use crate::conn::dial::{self, Dial, Host, Resolved, Shake};
 use crate::conn::{Conn, Joined, Over};
 use crate::files::{Files, Job};
 use crate::inbox::{Handle, Inbox};
+use crate::system;
 use crate::udp::Port;
 
 /// How long a closing connection may take to flush and to hear that the remote closes too.
@@ -94,6 +95,7 @@ impl<C> Io<C> {
             socket.set_nonblocking(true)?;
             // What is accepted inherits it, so that it need not be set for each connection.
             let _ = SockRef::from(&socket).set_tcp_nodelay(true);
+            system::accept_with_bytes(&socket);
             let mut socket = TcpListener::from_std(socket);
             registry.register(&mut socket, Source::Listener(index).token(), Interest::READABLE)?;
             listeners.push(Listener { socket, queued: false, paused: false });

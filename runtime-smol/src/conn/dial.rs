@@ -116,7 +116,11 @@ async fn connect(addresses: &[SocketAddr]) -> Option<Result<Wire, String>> {
             Err(std::io::ErrorKind::TimedOut.into())
         };
         match or(Async::<TcpStream>::connect(*address), late).await {
-            Ok(tcp) => return Some(Ok(Wire::new(tcp))),
+            Ok(tcp) => {
+                // Without it messages are late, not lost: no reason to refuse the connection.
+                let _ = tcp.get_ref().set_nodelay(true);
+                return Some(Ok(Wire::new(tcp)));
+            }
             Err(refused) => error = Some(Err(failure(&refused).into_owned())),
         }
     }

@@ -20,10 +20,9 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// Small messages go out at once.
+    /// A connection, on which small messages go out at once.
     pub(crate) fn new(tcp: Async<TcpStream>) -> Self {
-        // Without it messages are late, not lost: no reason to refuse the connection.
-        let _ = tcp.get_ref().set_nodelay(true);
+        debug_assert!(tcp.get_ref().nodelay().unwrap_or(true), "set on the listener, or by who dialled");
         Wire { tcp, drained: false, blocked: false }
     }
 

@@ -21,7 +21,7 @@ use super::rig::Rig;
 fn plain_requests_are_answered_on_one_connection_until_one_closes_it() {
     let rig = Rig::new();
     let mut stream = client::connect(rig.tcp);
-    let News::Accepted(conn, listener, remote) = rig.next() else { panic!("accepted first") };
+    let News::Accepted(conn, listener, remote) = rig.next() else { panic!("accepted first, though nothing was said") };
     assert_eq!((listener.0, remote), (0, stream.local_addr().unwrap()));
     for path in ["/a", "/b"] {
         write!(stream, "GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
@@ -474,7 +474,9 @@ fn without_file_descriptors_it_keeps_serving_and_recovers() {
         .find_map(|line| line.split_once("serving at ").map(|(_, address)| address.parse().unwrap()))
         .unwrap();
     let mut first = client::websocket(client::connect(tcp), tcp);
-    let crowd: Vec<TcpStream> = (0..80).map(|_| client::connect(tcp)).collect();
+    let mut crowd: Vec<TcpStream> = (0..80).map(|_| client::connect(tcp)).collect();
+    // Who says nothing may be accepted a second later.
+    crowd.iter_mut().for_each(|stream| stream.write_all(b"GET").unwrap());
     // Whoever is in is served, although the server cannot take the others.
     let start = Instant::now();
     for _ in 0..10 {
