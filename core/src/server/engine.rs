@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::conn::{Conn, Socket, Stage};
 use super::due::Timer;
-use super::{Server, ServerNotice, block};
+use super::{Server, ServerNotice, block, kept};
 use crate::dialect::socketio::{self, Version};
 use crate::dialect::{Codec, Family};
 use crate::http::engine::{self, Ask, Effect, EngineError, NOT_HANDSHAKEN, Session};
@@ -17,14 +17,17 @@ use crate::http::{self, Request, Response};
 use crate::hub::bucket::Bucket;
 use crate::machine::{ConnId, Frame, FrameFault, Output};
 use crate::signal::{Departure, Name, Refusal};
+use crate::table::Table;
 use crate::trace::Trace;
 
 /// Sessions by their ids, and by the connections that they are for the server.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
-    by_conn: BTreeMap<ConnId, (Box<str>, Session)>,
+    by_conn: Table<(Box<str>, Session)>,
     by_sid: BTreeMap<Box<str>, ConnId>,
     last: u64,
+    /// Empty between two calls: its memory serves the next.
+    effects: Vec<Effect>,
 }
 
 impl Sessions {
@@ -35,7 +38,7 @@ impl Sessions {
     /// The session of this id, if it is of this version.
     fn find(&self, version: Version, sid: &str) -> Option<ConnId> {
         let conn = *self.by_sid.get(sid)?;
-        self.by_conn.get(&conn).filter(|(_, session)| session.version() == version).map(|_| conn)
+        self.by_conn.get(conn).filter(|(_, session)| session.version() == version).map(|_| conn)
     }
 }
 
@@ -274,7 +277,7 @@ impl Server {
 
     /// The messages of a session that left by a WebSocket.
     pub(super) fn sent_by_carrier(&mut self, session: ConnId, conn: ConnId, messages: usize, len: usize) {
-        if self.sessions.by_conn.get(&session).is_some_and(|(_, session)| session.is_on(conn)) {
+        if self.sessions.by_conn.get(session).is_some_and(|(_, session)| session.is_on(conn)) {
             self.sent(session, messages, len);
         }
     }
@@ -293,19 +296,20 @@ impl Server {
     }
 
     fn with_session(&mut self, conn: ConnId, change: impl FnOnce(&mut Session, &mut Vec<Effect>)) {
-        let Some((_, session)) = self.sessions.by_conn.get_mut(&conn) else { return };
-        let mut fx = Vec::new();
+        let Some((_, session)) = self.sessions.by_conn.get_mut(conn) else { return };
+        let mut fx = std::mem::take(&mut self.sessions.effects);
         change(session, &mut fx);
-        self.engine_effects(conn, fx);
-        if let Some((_, session)) = self.sessions.by_conn.get(&conn) {
+        self.engine_effects(conn, &mut fx);
+        self.sessions.effects = kept(fx);
+        if let Some((_, session)) = self.sessions.by_conn.get(conn) {
             // The end of a session that was due while it was being used comes with the next turn.
             let at = session.next_timeout().max(self.now + Duration::from_millis(1));
             self.set_timer(conn, Timer::Session, at);
         }
     }
 
-    fn engine_effects(&mut self, session: ConnId, fx: Vec<Effect>) {
-        for effect in fx {
+    fn engine_effects(&mut self, session: ConnId, fx: &mut Vec<Effect>) {
+        for effect in fx.drain(..) {
             match effect {
                 Effect::Heard => _ = self.pace(session),
                 Effect::Message(frame) if frame.len() > self.config.limits.message_bytes => {
@@ -332,12 +336,12 @@ impl Server {
     }
 
     fn end_session(&mut self, conn: ConnId, goodbye: Option<(u16, String)>) {
-        let Some((sid, mut session)) = self.sessions.by_conn.remove(&conn) else { return };
+        let Some((sid, mut session)) = self.sessions.by_conn.remove(conn) else { return };
         self.sessions.by_sid.remove(&sid);
         self.clear_timer(conn, Timer::Session);
         let mut fx = Vec::new();
         session.close(goodbye, &mut fx);
-        self.engine_effects(conn, fx);
+        self.engine_effects(conn, &mut fx);
     }
 }
 
