@@ -35,7 +35,7 @@ pub fn setup(
 ) -> Result<Report, Failure> {
     let begin = Instant::now();
     let (mut count, mut window) = (0, Duration::ZERO);
-    let mut sum = Usage { server: None, load: None, foreign: None, stolen: None };
+    let mut sum = Usage::default();
     let state = || (pid.and_then(Pid::rss), pid.and_then(Pid::files));
     let files_before = state().1;
     let mut first = None;

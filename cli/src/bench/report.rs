@@ -67,6 +67,9 @@ impl Report {
         let each = usage.server.filter(|_| count > 0).map(|time| time.as_secs_f64() * 1e6 / count as f64);
         self.put(key, label, each.map(round), "µs");
         self.put("server_cpu_percent", "server's CPU", share(usage.server), "% of a core");
+        let kernel = usage.halves.map(|(own, kernel)| kernel.as_secs_f64() / (own + kernel).as_secs_f64());
+        let kernel = kernel.filter(|share| share.is_finite()).map(|share| round(100.0 * share));
+        self.put("server_kernel_percent", "of which in the kernel", kernel, "%");
         self.put("load_cpu_percent", "load's CPU", share(usage.load), "% of a core");
         self.put("foreign_cpu_percent", "others' CPU", share(usage.foreign), "% of a core");
         self.put("stolen_cpu_percent", "stolen CPU", share(usage.stolen), "% of a core");
