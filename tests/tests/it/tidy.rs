@@ -130,6 +130,14 @@ fn there_is_no_unsafe_code() {
 }
 
 #[test]
+fn the_drivers_unsafe_code_is_in_one_place() {
+    for file in ["runtime-mio", "runtime-smol"].into_iter().flat_map(rust_files) {
+        let found = words(&code(&read(&file))).any(|word| word == "unsafe");
+        assert!(!found || file.ends_with("src/system.rs"), "in {}", file.display());
+    }
+}
+
+#[test]
 fn files_are_short_and_named_after_their_module() {
     for file in PACKAGES.into_iter().flat_map(rust_files) {
         let lines = read(&file).lines().count();
