@@ -293,7 +293,7 @@ struct Target {
     #[arg(long, value_enum, default_value_t = Runtime::Mio, conflicts_with = "url")]
     runtime: Runtime,
 
-    /// Leave the limits of a server of its own as they are [default: raised, so that they do not decide]
+    /// Leave limits and log of a server of its own as they are [default: limits raised, so that they do not decide, no log]
     #[arg(long, conflicts_with = "url")]
     usual_limits: bool,
 

@@ -38,7 +38,8 @@ struct Slot<T> {
 impl<T> Arena<T> {
     /// An arena of at most `limit` values.
     pub fn with_limit(limit: usize) -> Self {
-        let (slots, free) = room(limit);
+        let room = limit.min(ROOM);
+        let (slots, free) = (Vec::with_capacity(room), Vec::with_capacity(room));
         Arena { slots, free, first: 0, len: 0, limit: limit.min(u32::MAX as usize) }
     }
 
@@ -83,7 +84,8 @@ impl<T> Arena<T> {
         let last = self.slots.iter().map(|slot| slot.generation).max();
         if let Some(first) = last.and_then(|last| last.checked_add(1)) {
             self.first = first;
-            (self.slots, self.free) = room(self.limit);
+            // Without room: what an allocator gives for it now are pages that were used, and count.
+            (self.slots, self.free) = (Vec::new(), Vec::new());
         }
     }
 
@@ -125,12 +127,6 @@ impl<T> Arena<T> {
             Some((Key { slot: slot as u32, generation, of: PhantomData }, value))
         })
     }
-}
-
-/// Room for the slots of an arena, and for the numbers of those that are free.
-fn room<T>(limit: usize) -> (Vec<Slot<T>>, Vec<u32>) {
-    let room = limit.min(ROOM);
-    (Vec::with_capacity(room), Vec::with_capacity(room))
 }
 
 // Derives would ask for `T: Clone` and so on, which a key does not need.

@@ -16,8 +16,9 @@ const SETTLE: Duration = Duration::from_millis(1500);
 /// Between two rounds of set-ups.
 const BREAK: Duration = Duration::from_millis(200);
 
-/// Clients that come and go before the memory is looked at for the first time.
-const FIRST: usize = 16;
+/// Clients that come and go before the memory is looked at for the first time: enough for an allocator's lists of freed
+/// blocks to be as long as they get, and for our server to have given memory back once.
+const FIRST: usize = 128;
 
 /// Messages that each client sends before the memory after traffic is looked at.
 const TRAFFIC: u64 = 20;

@@ -53,7 +53,10 @@ impl OwnServer {
             Runtime::Smol => "smol",
         };
         command.args(["signal", "--listen", "127.0.0.1:0", "--runtime", runtime]);
-        command.args(RAISED.iter().filter(|_| raised));
+        if raised {
+            // It is not to measure a log either.
+            command.args(RAISED).env("RUST_LOG", "warn");
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().context("cannot start a server")?;
         let lines = child.stderr.take().ok_or_else(|| anyhow!("the server has no stderr"))?;
